@@ -1,0 +1,86 @@
+"""Which backend computes: the folders beside this file are the registry.
+
+A backend is a package with the modules and functions of `reference`, the oracle. The active one is, in this order: the
+innermost `use_backend` around the call, the environment variable `FASTCONV_BACKEND`, "cpu". One that was asked for and
+can't run is an error; nothing ever runs elsewhere in silence.
+"""
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from fastconv.errors import BackendUnavailableError
+
+NAMES = ("cpu", "cuda", "reference")
+MODULES = ("activation", "convolution", "linear", "loss", "normalization", "optimizer", "pooling", "resampling")
+_chosen: ContextVar[str | None] = ContextVar("fastconv backend", default=None)
+
+
+def backend_name() -> str:
+    """The name of the backend that computes here and now: "cpu", "cuda" or "reference"."""
+    return _chosen.get() or _from_environment()
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Compute with the backend `name` inside a `with` block; other threads keep theirs.
+
+    Parameters
+    ----------
+    name : {"cpu", "cuda", "reference"}
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+    BackendUnavailableError
+        If it can't run here; the message says what to install or set.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.use_backend("reference"):
+    ...     fastconv.backend_name()
+    'reference'
+    """
+    load(name)
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def module(concept: str) -> ModuleType:
+    """The active backend's module of that name, such as "convolution"."""
+    return _module(backend_name(), concept)
+
+
+@cache
+def load(name: str, asked_by: str = "use_backend") -> ModuleType:
+    """The backend's package."""
+    if name not in NAMES:
+        raise ValueError(f"{asked_by} is {name!r}: one of {', '.join(NAMES)} is accepted")
+    if not (Path(__file__).parent / name).is_dir():
+        raise BackendUnavailableError(
+            f"the {name} backend is not part of this version of fastconv: set FASTCONV_BACKEND=cpu (the default) or "
+            "reference, or leave it unset"
+        )
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+@cache
+def _from_environment() -> str:
+    name = os.environ.get("FASTCONV_BACKEND") or "cpu"
+    load(name, "the environment variable FASTCONV_BACKEND")
+    return name
+
+
+@cache
+def _module(name: str, concept: str) -> ModuleType:
+    return importlib.import_module(f"{load(name).__name__}.{concept}")

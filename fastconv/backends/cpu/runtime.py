@@ -1,0 +1,97 @@
+"""How a kernel is compiled, cached and launched: Numba's options and its pitfalls live here alone.
+
+A kernel is a function with `prange` loops over contiguous arrays, decorated by `kernel`. It is compiled on its first
+call for a set of dtypes, and kept in Numba's cache on disk. What a launch must survive:
+
+- a child made by `fork` can't use GNU OpenMP's threads: Numba kills a child that tries;
+- the `workqueue` threading layer aborts the process when two threads launch at once.
+
+In both cases the kernel's serial twin runs instead: the same function, compiled without threads.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numba
+import numpy as np
+from numba import config, njit
+
+from fastconv import threads
+from fastconv.typing import Array
+
+# No "nnan" and no "ninf": NaN and infinity travel as IEEE says.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+_turn = threading.Lock()
+_forked = False
+
+
+def _after_fork() -> None:
+    global _turn, _forked
+    _turn, _forked = threading.Lock(), True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class kernel:  # noqa: N801 (reads as the decorator it is)
+    """Compile a function of arrays and numbers with Numba, its `prange` loops on all threads."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.__doc__, self.__name__, self.function = function.__doc__, function.__name__, function
+
+    @cached_property
+    def parallel(self) -> Callable[..., None]:
+        """The kernel on threads."""
+        compiled: Callable[..., None] = njit(
+            parallel=True, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH
+        )(self.function)
+        return compiled
+
+    @cached_property
+    def serial(self) -> Callable[..., None]:
+        """The twin without threads. It is not cached: Numba's cache would take one for the other."""
+        compiled: Callable[..., None] = njit(nogil=True, error_model="numpy", fastmath=FASTMATH)(self.function)
+        return compiled
+
+    def __call__(self, *args: Any) -> None:
+        """Run the kernel, on threads where that is safe."""
+        args = tuple(writable(a) if isinstance(a, np.ndarray) and not a.flags.writeable else a for a in args)
+        if _forked:
+            self.serial(*args)
+        elif _turn.acquire(blocking=False):
+            try:
+                with_threads(self.parallel, args)
+            finally:
+                _turn.release()
+        elif numba.threading_layer() == "workqueue":
+            self.serial(*args)
+        else:
+            with_threads(self.parallel, args)
+
+
+def with_threads(function: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """`function(*args)` on fastconv's number of threads; the caller's own setting of Numba's is left as it was."""
+    before = numba.get_num_threads()
+    wanted = min(threads.get_num_threads(), config.NUMBA_NUM_THREADS)
+    if wanted == before:
+        return function(*args)
+    numba.set_num_threads(wanted)
+    try:
+        return function(*args)
+    finally:
+        numba.set_num_threads(before)
+
+
+def writable(array: Array) -> Array:
+    """An alias of a read-only array that does not say so.
+
+    Kernels write to no input, but Numba would compile each of them once more for every mix of read-only arguments. The
+    alias is only good while the caller holds the array, as it does during a launch.
+    """
+    alias = {"data": (array.ctypes.data, False), "shape": array.shape, "typestr": array.dtype.str, "version": 3}
+    return np.asarray(type("alias", (), {"__array_interface__": alias})())

@@ -1,0 +1,1 @@
+"""The oracle: NumPy, each operation as the slide writes it, in the precision of what it is given."""

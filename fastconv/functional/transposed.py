@@ -1,0 +1,326 @@
+"""Transposed convolution and its gradients, for signals, images and volumes.
+
+It is the adjoint of cross-correlation (never its inverse): the operation is the input gradient of the convolution
+whose output is x, its input gradient is that convolution, and its weight gradient is that convolution's with x and
+grad_output exchanged. So it needs no kernels of its own. Names, arguments and defaults are `torch.nn.functional`'s.
+"""
+
+from typing import Any
+
+from fastconv import backends, geometry
+from fastconv.functional import checks
+from fastconv.functional.convolution import bias_grad
+from fastconv.typing import Array, ArrayLike, Padding, Size
+
+__all__ = [
+    "conv_transpose1d",
+    "conv_transpose1d_bias_grad",
+    "conv_transpose1d_input_grad",
+    "conv_transpose1d_weight_grad",
+    "conv_transpose2d",
+    "conv_transpose2d_bias_grad",
+    "conv_transpose2d_input_grad",
+    "conv_transpose2d_weight_grad",
+    "conv_transpose3d",
+    "conv_transpose3d_bias_grad",
+    "conv_transpose3d_input_grad",
+    "conv_transpose3d_weight_grad",
+]
+
+
+def conv_transpose2d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Array:
+    """Transposed convolution of images: the adjoint of cross-correlation (PyTorch's conv_transpose2d).
+
+    Every pixel of x puts a copy of the filter, times its value, on the output; where copies overlap they add up:
+    y[n, o, p * stride + r * dilation - padding, ...] += weight[c, o, r, s] * x[n, c, p, q], and then bias[o].
+
+    Parameters
+    ----------
+    x : array (N, C, H, W) or (C, H, W), float32, float64 or float16
+    weight : array (C, O / groups, R, S), dtype of x
+    bias : array (O,), dtype of x, optional
+    stride : int or (int, int)
+        Output pixels between the copies of two neighbours.
+    padding : int, (int, int), ((before, after), (before, after)), "valid" or "same"
+        Pixels cut from the output's sides; "same" makes it `input * stride` pixels (the odd one is cut after).
+    output_padding : int or (int, int), less than stride or dilation
+        Pixels added after, which no copy or only a part of one reaches.
+    groups : int
+    dilation : int or (int, int)
+
+    Returns
+    -------
+    array (N, O, P, Q) or (O, P, Q), dtype of x
+        With P = (H - 1) * stride - 2 * padding + R + output_padding, R being the dilated filter.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is none of the three, or not x's; if an int is expected and something else comes.
+    ValueError
+        If the shapes do not fit, the output would be empty, or an int is out of range.
+
+    References
+    ----------
+    Dumoulin, Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[[[0.0, 1.0], [2.0, 3.0]]]])
+    >>> conv_transpose2d(x, np.array([[[[9.0, 8.0], [7.0, 6.0]]]]))
+    array([[[[ 0.,  9.,  8.],
+             [18., 50., 30.],
+             [14., 33., 18.]]]])
+    """
+    return _transpose(2, x, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose1d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Array:
+    """Transposed convolution of signals: the adjoint of cross-correlation (PyTorch's conv_transpose1d).
+
+    As `conv_transpose2d`, for x (N, C, W) or (C, W) and weight (C, O / groups, S).
+    """
+    return _transpose(1, x, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose3d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Array:
+    """Transposed convolution of volumes: the adjoint of cross-correlation (PyTorch's conv_transpose3d).
+
+    As `conv_transpose2d`, for x (N, C, D, H, W) or (C, D, H, W) and weight (C, O / groups, T, R, S).
+    """
+    return _transpose(3, x, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose2d_input_grad(
+    input_size: Size,
+    weight: ArrayLike,
+    grad_output: ArrayLike,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Array:
+    """Gradient of `conv_transpose2d` with respect to x: the cross-correlation of grad_output with weight.
+
+    Parameters
+    ----------
+    input_size : (N, C, H, W) or (C, H, W)
+        The shape of x.
+    weight : array (C, O / groups, R, S)
+    grad_output : array (N, O, P, Q) or (O, P, Q), dtype of weight
+        The loss's gradient with respect to y.
+    stride, padding, output_padding, groups, dilation
+        As in `conv_transpose2d`.
+
+    Returns
+    -------
+    array of shape `input_size`, dtype of grad_output
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv_transpose2d`, and if grad_output's shape is not y's.
+    """
+    return _input_grad(2, input_size, weight, grad_output, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose1d_input_grad(
+    input_size: Size,
+    weight: ArrayLike,
+    grad_output: ArrayLike,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Array:
+    """Gradient of `conv_transpose1d` with respect to x (a cross-correlation); as `conv_transpose2d_input_grad`."""
+    return _input_grad(1, input_size, weight, grad_output, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose3d_input_grad(
+    input_size: Size,
+    weight: ArrayLike,
+    grad_output: ArrayLike,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Array:
+    """Gradient of `conv_transpose3d` with respect to x (a cross-correlation); as `conv_transpose2d_input_grad`."""
+    return _input_grad(3, input_size, weight, grad_output, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose2d_weight_grad(
+    x: ArrayLike,
+    weight_size: Size,
+    grad_output: ArrayLike,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Array:
+    """Gradient of `conv_transpose2d` with respect to weight: `conv2d_weight_grad` with x and grad_output exchanged.
+
+    Parameters
+    ----------
+    x : array (N, C, H, W) or (C, H, W)
+    weight_size : (C, O / groups, R, S)
+        The shape of weight.
+    grad_output : array (N, O, P, Q) or (O, P, Q), dtype of x
+        The loss's gradient with respect to y.
+    stride, padding, output_padding, groups, dilation
+        As in `conv_transpose2d`.
+
+    Returns
+    -------
+    array of shape `weight_size`, dtype of x
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv_transpose2d`, and if grad_output's shape is not y's.
+    """
+    return _weight_grad(2, x, weight_size, grad_output, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose1d_weight_grad(
+    x: ArrayLike,
+    weight_size: Size,
+    grad_output: ArrayLike,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Array:
+    """Gradient of `conv_transpose1d` with respect to weight; as `conv_transpose2d_weight_grad`."""
+    return _weight_grad(1, x, weight_size, grad_output, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose3d_weight_grad(
+    x: ArrayLike,
+    weight_size: Size,
+    grad_output: ArrayLike,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Array:
+    """Gradient of `conv_transpose3d` with respect to weight; as `conv_transpose2d_weight_grad`."""
+    return _weight_grad(3, x, weight_size, grad_output, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose2d_bias_grad(grad_output: ArrayLike) -> Array:
+    """Gradient of `conv_transpose2d` with respect to bias: the sum of grad_output over images and pixels."""
+    return bias_grad(2, grad_output)
+
+
+def conv_transpose1d_bias_grad(grad_output: ArrayLike) -> Array:
+    """Gradient of `conv_transpose1d` with respect to bias: the sum of grad_output over signals and samples."""
+    return bias_grad(1, grad_output)
+
+
+def conv_transpose3d_bias_grad(grad_output: ArrayLike) -> Array:
+    """Gradient of `conv_transpose3d` with respect to bias: the sum of grad_output over volumes and voxels."""
+    return bias_grad(3, grad_output)
+
+
+def _transpose(
+    rank: int,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Size,
+    padding: Padding,
+    output_padding: Size,
+    groups: int,
+    dilation: Size,
+) -> Array:
+    dtype, (x, weight, bias) = checks.floats(x=x, weight=weight, bias=bias)
+    x, unbatched = checks.batched(x, rank, "x")
+    checks.axes(weight, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
+    shape = geometry.conv_transpose(x.shape, weight.shape, stride, padding, output_padding, groups, dilation)
+    if bias is not None:
+        checks.shaped(bias, (shape.in_channels,), "bias")
+    y = backends.module("convolution").convolution_input_grad(weight, x, shape, bias)
+    return checks.back(y, dtype, unbatched)
+
+
+def _input_grad(
+    rank: int,
+    input_size: Size,
+    weight: Any,
+    grad_output: Any,
+    stride: Size,
+    padding: Padding,
+    output_padding: Size,
+    groups: int,
+    dilation: Size,
+) -> Array:
+    dtype, (weight, grad_output) = checks.floats(weight=weight, grad_output=grad_output)
+    grad_output, unbatched = checks.batched(grad_output, rank, "grad_output")
+    checks.axes(weight, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
+    x_shape = checks.size(input_size, "input_size")
+    x_shape = (1, *x_shape) if unbatched else x_shape
+    if len(x_shape) != rank + 2:
+        raise ValueError(f"input_size is {input_size}: x's shape is accepted, with as many axes as grad_output")
+    shape = geometry.conv_transpose(x_shape, weight.shape, stride, padding, output_padding, groups, dilation)
+    checks.shaped(grad_output, shape.input_shape, "grad_output")
+    grad_x = backends.module("convolution").convolution(grad_output, weight, None, shape)
+    return checks.back(grad_x, dtype, unbatched)
+
+
+def _weight_grad(
+    rank: int,
+    x: Any,
+    weight_size: Size,
+    grad_output: Any,
+    stride: Size,
+    padding: Padding,
+    output_padding: Size,
+    groups: int,
+    dilation: Size,
+) -> Array:
+    dtype, (x, grad_output) = checks.floats(x=x, grad_output=grad_output)
+    x, _ = checks.batched(x, rank, "x")
+    grad_output, _ = checks.batched(grad_output, rank, "grad_output")
+    weight_shape = checks.size(weight_size, "weight_size")
+    if len(weight_shape) != rank + 2:
+        raise ValueError(f"weight_size is {weight_size}: weight's shape, {rank + 2} ints, is accepted")
+    shape = geometry.conv_transpose(x.shape, weight_shape, stride, padding, output_padding, groups, dilation)
+    checks.shaped(grad_output, shape.input_shape, "grad_output")
+    grad_weight = backends.module("convolution").convolution_weight_grad(grad_output, x, shape)
+    return checks.back(grad_weight, dtype)

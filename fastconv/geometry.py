@@ -1,0 +1,356 @@
+"""Output sizes, padding and taps: integers only.
+
+The course's formulas, for one axis of `h` pixels, a filter of `k` taps (spread over `d * (k - 1) + 1` pixels by a
+dilation of `d`), a stride of `s` and `p` pixels of padding on both sides together:
+
+- convolution and pooling: `(h - k + p + s) // s`
+- transposed convolution:  `(h - 1) * s - p + k + output_padding`
+
+Every function here checks what it is given, so that no later floor has to, and is cached: a layer that runs a thousand
+times is checked once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import index
+
+from fastconv.typing import Padding, Pairs, Shape, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """The geometry of a cross-correlation: all that depends on shapes alone."""
+
+    batch: int
+    in_channels: int
+    out_channels: int
+    input_size: Shape
+    kernel_size: Shape
+    output_size: Shape
+    stride: Shape
+    padding: Pairs
+    dilation: Shape
+    groups: int
+
+    @property
+    def input_shape(self) -> Shape:
+        """(N, C, *input_size)."""
+        return (self.batch, self.in_channels, *self.input_size)
+
+    @property
+    def weight_shape(self) -> Shape:
+        """(O, C / groups, *kernel_size)."""
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+
+    @property
+    def output_shape(self) -> Shape:
+        """(N, O, *output_size)."""
+        return (self.batch, self.out_channels, *self.output_size)
+
+    @property
+    def reach(self) -> Shape:
+        """Pixels of the padded input that the windows touch, for each axis."""
+        return reach(self.output_size, self.kernel_size, self.stride, self.dilation)
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """The geometry of a sliding window over each channel by itself."""
+
+    input_size: Shape
+    kernel_size: Shape
+    output_size: Shape
+    stride: Shape
+    padding: Pairs
+    dilation: Shape
+
+    @property
+    def reach(self) -> Shape:
+        """Pixels of the padded input that the windows touch, for each axis."""
+        return reach(self.output_size, self.kernel_size, self.stride, self.dilation)
+
+
+def reach(output_size: Shape, kernel_size: Shape, stride: Shape, dilation: Shape) -> Shape:
+    """Pixels from the first that a window touches to the last, for each axis."""
+    taps = zip(output_size, kernel_size, stride, dilation, strict=True)
+    return tuple((q - 1) * s + span(k, d) for q, k, s, d in taps)
+
+
+def span(kernel: int, dilation: int) -> int:
+    """Pixels that a dilated filter covers."""
+    return dilation * (kernel - 1) + 1
+
+
+def hashable(value: object, name: str) -> object:
+    """`value` as ints, strings and tuples of them, so that it can key a cache; anything else is a TypeError."""
+    if type(value) is int or isinstance(value, str):
+        return value
+    if hasattr(value, "__iter__"):
+        return tuple([hashable(item, name) for item in value])
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}: an int is accepted, or a sequence of them") from None
+
+
+def per_axis(value: object, rank: int, name: str, least: int) -> Shape:
+    """One int for each axis, from one int for all or one for each; none below `least`."""
+    value = hashable(value, name)
+    sizes = (value,) * rank if isinstance(value, int) else value
+    if isinstance(sizes, tuple) and len(sizes) == 1:
+        sizes = sizes * rank
+    accepted = f"an int of at least {least} is accepted, or {rank} of them"
+    if not isinstance(sizes, tuple) or len(sizes) != rank or not all(isinstance(s, int) for s in sizes):
+        raise ValueError(f"{name} is {value!r}: {accepted}")
+    if min(sizes) < least:
+        raise ValueError(f"{name} is {value!r}: {accepted}")
+    return sizes
+
+
+def padding_pairs(
+    padding: object, input_size: Shape, kernel_size: Shape, stride: Shape, dilation: Shape, name: str = "padding"
+) -> Pairs:
+    """(before, after) for each axis, from any accepted form of padding.
+
+    "same" makes the output `ceil(input / stride)` pixels; where the padding is odd, the odd pixel comes after.
+    """
+    padding, rank = hashable(padding, name), len(input_size)
+    if padding == "valid":
+        return ((0, 0),) * rank
+    if padding == "same":
+        return tuple(
+            halves(max((-(-h // s) - 1) * s + span(k, d) - h, 0))
+            for h, k, s, d in zip(input_size, kernel_size, stride, dilation, strict=True)
+        )
+    return explicit_pairs(padding, rank, name)
+
+
+def halves(total: int) -> tuple[int, int]:
+    """`total` pixels of padding as (before, after); the odd one after."""
+    return total // 2, total - total // 2
+
+
+def explicit_pairs(padding: object, rank: int, name: str) -> Pairs:
+    """(before, after) for each axis from an int, an int for each axis, or a pair for each axis."""
+    sides = (padding,) * rank if isinstance(padding, int) else padding
+    if isinstance(sides, tuple):
+        if len(sides) == 1:
+            sides = sides * rank
+        pairs = tuple((side, side) if isinstance(side, int) else side for side in sides)
+        if len(pairs) == rank and all(
+            isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(p, int) and p >= 0 for p in pair)
+            for pair in pairs
+        ):
+            return pairs
+    raise ValueError(
+        f"{name} is {padding!r}: 'valid' and 'same' are accepted, and ints of at least 0: one, {rank} (one for each "
+        f"axis) or {rank} pairs (before, after)"
+    )
+
+
+def covered(size: int, kernel: int, stride: int, dilation: int, padding: tuple[int, int], axis: int) -> int:
+    """Output pixels of one axis: `(h - k + p + s) // s`, at least 1."""
+    padded = size + sum(padding)
+    if padded < span(kernel, dilation):
+        raise ValueError(
+            f"the filter covers {span(kernel, dilation)} pixels along spatial axis {axis}, x has {size} and "
+            f"{padded - size} of padding: a filter no larger than the padded input is accepted"
+        )
+    return (padded - span(kernel, dilation) + stride) // stride
+
+
+def channel_groups(groups: object, in_channels: int, out_channels: int) -> int:
+    """`groups` as an int that divides the channels on both sides."""
+    (count,) = per_axis(groups, 1, "groups", 1)
+    if in_channels % count or out_channels % count:
+        raise ValueError(
+            f"groups is {count}, the channels are {in_channels} in and {out_channels} out: a common divisor of both "
+            "is accepted"
+        )
+    return count
+
+
+def convolution(
+    x_shape: Shape, weight_shape: Shape, stride: object, padding: object, dilation: object, groups: object
+) -> Convolution:
+    """The geometry of `conv(x, weight)`: x (N, C, *spatial), weight (O, C / groups, *kernel)."""
+    return _convolution(
+        x_shape,
+        weight_shape,
+        hashable(stride, "stride"),
+        hashable(padding, "padding"),
+        hashable(dilation, "dilation"),
+        hashable(groups, "groups"),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _convolution(
+    x_shape: Shape, weight_shape: Shape, stride: object, padding: object, dilation: object, groups: object
+) -> Convolution:
+    rank = len(x_shape) - 2
+    channels, filters, kernel_size = x_shape[1], weight_shape[0], weight_shape[2:]
+    per_axis(kernel_size, rank, "the filter's size", 1)
+    strides = per_axis(stride, rank, "stride", 1)
+    dilations = per_axis(dilation, rank, "dilation", 1)
+    count = channel_groups(groups, channels, filters)
+    if weight_shape[1] * count != channels:
+        parts = f" in {count} groups" if count > 1 else ""
+        raise ValueError(
+            f"weight has {weight_shape[1]} input channels, x has {channels}{parts}: shapes {weight_shape} and {x_shape}"
+        )
+    pairs = padding_pairs(padding, x_shape[2:], kernel_size, strides, dilations)
+    axes = zip(x_shape[2:], kernel_size, strides, dilations, pairs, range(rank), strict=True)
+    output_size = tuple(covered(*axis) for axis in axes)
+    return Convolution(
+        x_shape[0], channels, filters, x_shape[2:], kernel_size, output_size, strides, pairs, dilations, count
+    )
+
+
+def conv_transpose(
+    x_shape: Shape,
+    weight_shape: Shape,
+    stride: object,
+    padding: object,
+    output_padding: object,
+    groups: object,
+    dilation: object,
+) -> Convolution:
+    """The geometry of the convolution whose input gradient is `conv_transpose(x, weight)`.
+
+    x (N, C, *spatial), weight (C, O / groups, *kernel): what is input there is output here.
+    """
+    return _conv_transpose(
+        x_shape,
+        weight_shape,
+        hashable(stride, "stride"),
+        hashable(padding, "padding"),
+        hashable(output_padding, "output_padding"),
+        hashable(groups, "groups"),
+        hashable(dilation, "dilation"),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _conv_transpose(
+    x_shape: Shape,
+    weight_shape: Shape,
+    stride: object,
+    padding: object,
+    output_padding: object,
+    groups: object,
+    dilation: object,
+) -> Convolution:
+    rank, size, kernel_size = len(x_shape) - 2, x_shape[2:], weight_shape[2:]
+    per_axis(kernel_size, rank, "the filter's size", 1)
+    strides = per_axis(stride, rank, "stride", 1)
+    dilations = per_axis(dilation, rank, "dilation", 1)
+    extra = per_axis(output_padding, rank, "output_padding", 0)
+    if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+        raise ValueError(
+            f"output_padding is {extra}, stride {strides}, dilation {dilations}: less than the larger of stride and "
+            "dilation is accepted, on each axis"
+        )
+    if weight_shape[0] != x_shape[1]:
+        raise ValueError(
+            f"weight has {weight_shape[0]} input channels, x has {x_shape[1]}: shapes {weight_shape} and {x_shape}"
+        )
+    count = channel_groups(groups, x_shape[1], weight_shape[0])
+    filters = weight_shape[1] * count
+    if padding == "same":  # the transpose of a "same" convolution over h * s pixels, which has ceil(h * s / s) = h
+        pairs = tuple(halves(max(span(k, d) - s, 0)) for k, s, d in zip(kernel_size, strides, dilations, strict=True))
+        output_size = tuple(h * s + e for h, s, e in zip(size, strides, extra, strict=True))
+    else:
+        pairs = padding_pairs(padding, size, kernel_size, strides, dilations)
+        axes = zip(size, strides, pairs, kernel_size, dilations, extra, strict=True)
+        output_size = tuple((h - 1) * s - sum(p) + span(k, d) + e for h, s, p, k, d, e in axes)
+    if min(output_size) < 1:
+        raise ValueError(
+            f"the output's size would be {output_size} from x {x_shape}, weight {weight_shape}, stride {strides} and "
+            f"padding {pairs}: at least 1 pixel on each axis is accepted"
+        )
+    return Convolution(
+        x_shape[0], filters, x_shape[1], output_size, kernel_size, size, strides, pairs, dilations, count
+    )
+
+
+def pooling(
+    input_size: Shape, kernel_size: object, stride: object, padding: object, dilation: object, ceil_mode: bool
+) -> Pooling:
+    """The geometry of a window that slides over `input_size`; `stride` None means the window's own size."""
+    return _pooling(
+        input_size,
+        hashable(kernel_size, "kernel_size"),
+        None if stride is None else hashable(stride, "stride"),
+        hashable(padding, "padding"),
+        hashable(dilation, "dilation"),
+        bool(ceil_mode),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _pooling(
+    input_size: Shape, kernel_size: object, stride: object, padding: object, dilation: object, ceil_mode: bool
+) -> Pooling:
+    rank = len(input_size)
+    kernels = per_axis(kernel_size, rank, "kernel_size", 1)
+    strides = kernels if stride is None or stride == () else per_axis(stride, rank, "stride", 1)
+    dilations = per_axis(dilation, rank, "dilation", 1)
+    pairs = padding_pairs(padding, input_size, kernels, strides, dilations)
+    for pair, k, d in zip(pairs, kernels, dilations, strict=True):
+        if max(pair) >= span(k, d):
+            raise ValueError(
+                f"padding is {pairs}, the window covers {span(k, d)} pixels: less than the window is accepted, or a "
+                "window would see padding alone"
+            )
+    axes = zip(input_size, kernels, strides, dilations, pairs, range(rank), strict=True)
+    output_size = tuple(covered(*axis) for axis in axes)
+    if ceil_mode and padding != "same":
+        axes = zip(input_size, kernels, strides, dilations, pairs, range(rank), strict=True)
+        output_size = tuple(_rounded_up(h, k, s, d, p) for h, k, s, d, p, _ in axes)
+    return Pooling(input_size, kernels, output_size, strides, pairs, dilations)
+
+
+def _rounded_up(size: int, kernel: int, stride: int, dilation: int, padding: tuple[int, int]) -> int:
+    """Windows of one axis, the last of which may overhang; it must begin in the input or in the padding before it."""
+    count = -(-(size + sum(padding) - span(kernel, dilation)) // stride) + 1
+    return count - 1 if (count - 1) * stride >= size + padding[0] else count
+
+
+def output_size(
+    input_size: Sequence[int], kernel_size: Size, stride: Size = 1, padding: Padding = 0, dilation: Size = 1
+) -> Shape:
+    """Output pixels of a convolution or pooling, for each axis: `(h - k + p + s) // s`.
+
+    `p` is the padding of both sides together.
+
+    >>> output_size((28, 28), 3, padding=1)
+    (28, 28)
+    """
+    sizes = per_axis(input_size, len(input_size), "input_size", 0)
+    kernels = per_axis(kernel_size, len(sizes), "kernel_size", 1)
+    return convolution((1, 1, *sizes), (1, 1, *kernels), stride, padding, dilation, 1).output_size
+
+
+def transposed_output_size(
+    input_size: Sequence[int],
+    kernel_size: Size,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: Size = 0,
+    dilation: Size = 1,
+) -> Shape:
+    """Output pixels of a transposed convolution, for each axis: `(h - 1) * s - 2 * p + k + p_out`.
+
+    `p` is the padding of one side.
+
+    >>> transposed_output_size((7, 7), 3, stride=2, padding=1, output_padding=1)
+    (14, 14)
+    """
+    sizes = per_axis(input_size, len(input_size), "input_size", 0)
+    kernels = per_axis(kernel_size, len(sizes), "kernel_size", 1)
+    shapes = (1, 1, *sizes), (1, 1, *kernels)
+    return conv_transpose(*shapes, stride, padding, output_padding, 1, dilation).input_size
