@@ -1,15 +1,25 @@
 """Convolution of signals and images, and the layers of convolutional networks, in pure Python compiled by Numba."""
 
-from fastconv import functional
+from fastconv import datasets, filters, functional, geometry, models, nn, optim, training
 from fastconv.backends import backend_name, use_backend
 from fastconv.errors import BackendUnavailableError
 from fastconv.threads import get_num_threads, set_num_threads
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BackendUnavailableError",
+    "__version__",
     "backend_name",
+    "datasets",
+    "filters",
     "functional",
+    "geometry",
     "get_num_threads",
+    "models",
+    "nn",
+    "optim",
     "set_num_threads",
+    "training",
     "use_backend",
 ]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import index
+from typing import Any
 
 from fastconv.typing import Padding, Pairs, Shape, Size
 
@@ -82,7 +83,7 @@ def span(kernel: int, dilation: int) -> int:
     return dilation * (kernel - 1) + 1
 
 
-def hashable(value: object, name: str) -> object:
+def hashable(value: Any, name: str) -> Any:
     """`value` as ints, strings and tuples of them, so that it can key a cache; anything else is a TypeError."""
     if type(value) is int or isinstance(value, str):
         return value
@@ -91,7 +92,7 @@ def hashable(value: object, name: str) -> object:
     try:
         if isinstance(value, bool):
             raise TypeError
-        return index(value)  # type: ignore[arg-type]
+        return index(value)
     except TypeError:
         raise TypeError(f"{name} is {value!r}: an int is accepted, or a sequence of them") from None
 
@@ -296,6 +297,8 @@ def _pooling(
     input_size: Shape, kernel_size: object, stride: object, padding: object, dilation: object, ceil_mode: bool
 ) -> Pooling:
     rank = len(input_size)
+    if min(input_size) < 1:
+        raise ValueError(f"x has {input_size} pixels: at least 1 on each axis is accepted")
     kernels = per_axis(kernel_size, rank, "kernel_size", 1)
     strides = kernels if stride is None or stride == () else per_axis(stride, rank, "stride", 1)
     dilations = per_axis(dilation, rank, "dilation", 1)
@@ -307,17 +310,55 @@ def _pooling(
                 "window would see padding alone"
             )
     axes = zip(input_size, kernels, strides, dilations, pairs, range(rank), strict=True)
-    output_size = tuple(covered(*axis) for axis in axes)
-    if ceil_mode and padding != "same":
-        axes = zip(input_size, kernels, strides, dilations, pairs, range(rank), strict=True)
-        output_size = tuple(_rounded_up(h, k, s, d, p) for h, k, s, d, p, _ in axes)
-    return Pooling(input_size, kernels, output_size, strides, pairs, dilations)
+    counted = _rounded_up if ceil_mode and padding != "same" else covered
+    return Pooling(input_size, kernels, tuple(counted(*axis) for axis in axes), strides, pairs, dilations)
 
 
-def _rounded_up(size: int, kernel: int, stride: int, dilation: int, padding: tuple[int, int]) -> int:
+def _rounded_up(size: int, kernel: int, stride: int, dilation: int, padding: tuple[int, int], axis: int) -> int:
     """Windows of one axis, the last of which may overhang; it must begin in the input or in the padding before it."""
     count = -(-(size + sum(padding) - span(kernel, dilation)) // stride) + 1
+    if count < 1:
+        return covered(size, kernel, stride, dilation, padding, axis)
     return count - 1 if (count - 1) * stride >= size + padding[0] else count
+
+
+@lru_cache(maxsize=4096)
+def window_counts(shape: Pooling, count_include_pad: bool, divisor_override: int | None) -> tuple[Shape, ...]:
+    """What average pooling divides by: for each axis and window, a factor of the divisor.
+
+    It is the window's pixels, with those of the padding if they count; never those of ceil_mode's overhang.
+    """
+    if divisor_override is not None:
+        ones = [(1,) * q for q in shape.output_size]
+        return ((divisor_override,) * shape.output_size[0], *ones[1:])
+    counts = []
+    axes = zip(shape.input_size, shape.output_size, shape.kernel_size, shape.stride, shape.padding, strict=True)
+    for h, windows, k, s, (before, after) in axes:
+        least, end = (-before, h + after) if count_include_pad else (0, h)
+        starts = [q * s - before for q in range(windows)]
+        counts.append(tuple(min(start + k, end) - max(start, least) for start in starts))
+    return tuple(counts)
+
+
+def unpooling(
+    input_size: Shape, kernel_size: object, stride: object, padding: object, output_size: Shape | None
+) -> Shape:
+    """Pixels that max unpooling fills: `(h - 1) * s - p + k`, or `output_size`, less than a stride from that."""
+    rank = len(input_size)
+    kernels = per_axis(kernel_size, rank, "kernel_size", 1)
+    strides = kernels if stride is None or stride == () else per_axis(stride, rank, "stride", 1)
+    if padding == "same":  # pooling makes ceil(h * s / s) pixels of h * s
+        default = tuple(h * s for h, s in zip(input_size, strides, strict=True))
+    else:
+        pairs = padding_pairs(padding, input_size, kernels, strides, (1,) * rank)
+        axes = zip(input_size, strides, pairs, kernels, strict=True)
+        default = tuple((h - 1) * s - sum(p) + k for h, s, p, k in axes)
+    chosen = default if output_size is None else output_size
+    if len(chosen) != rank or any(abs(c - d) >= s for c, d, s in zip(chosen, default, strides, strict=True)):
+        raise ValueError(f"output_size is {chosen}: sizes less than a stride, {strides}, from {default} are accepted")
+    if min(chosen) < 1:
+        raise ValueError(f"the output's size would be {chosen}: at least 1 pixel on each axis is accepted")
+    return chosen
 
 
 def output_size(

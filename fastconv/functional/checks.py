@@ -1,5 +1,6 @@
 """What every operation asks of its arguments before anything is computed."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -87,5 +88,96 @@ def size(value: object, name: str) -> Shape:
 
 def back(y: Array, dtype: np.dtype[Any], unbatched: bool = False) -> Array:
     """A result in the caller's dtype, without the batch axis if x came without."""
-    y = y if y.dtype == dtype else y.astype(dtype)
+    with np.errstate(over="ignore"):  # what float16 can't hold is an infinity, without a warning
+        y = y if y.dtype == dtype else y.astype(dtype)
     return y[0] if unbatched else y
+
+
+def input_shape(value: object, grad_output: Array, unbatched: bool) -> Shape:
+    """`input_size`, the shape of an x whose (N, C) are grad_output's, as (N, C, *spatial)."""
+    given = size(value, "input_size")
+    shape = (1, *given) if unbatched else given
+    if len(shape) != grad_output.ndim or shape[:2] != grad_output.shape[:2]:
+        came = grad_output.shape[1:] if unbatched else grad_output.shape
+        raise ValueError(f"input_size is {given}, grad_output has shape {came}: x's shape is accepted")
+    return shape
+
+
+def within(indices: Array, least: int, limit: int, name: str) -> None:
+    """Raise unless all of `indices` are at least `least` and less than `limit`."""
+    for index in (indices.min(initial=least), indices.max(initial=least)):
+        if not least <= index < limit and indices.size:
+            raise ValueError(f"{name} holds {index}: {least} to {limit - 1} are accepted")
+
+
+def real(value: object, name: str) -> float:
+    """A number given as an option, as a float; a TypeError for anything else."""
+    if isinstance(value, (bool, np.bool)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r}: a real number is accepted")
+    return float(value)
+
+
+def fraction(value: object, name: str) -> float:
+    """A number from 0 to 1, such as a probability."""
+    number = real(value, name)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} is {value!r}: a number from 0 to 1 is accepted")
+    return number
+
+
+def choice(value: object, name: str, accepted: tuple[str, ...]) -> str:
+    """`value` if it is one of the accepted words."""
+    if isinstance(value, str) and value in accepted:
+        return value
+    raise ValueError(f"{name} is {value!r}: one of {', '.join(map(repr, accepted))} is accepted")
+
+
+def axis(value: object, count: int, name: str) -> int:
+    """One of `count` axes, counted from the end if negative, as an int of at least 0; a number counts as one axis."""
+    count = max(count, 1)
+    place = hashable(value, name)
+    if not isinstance(place, int) or not -count <= place < count:
+        raise ValueError(f"{name} is {value!r}: an int from {-count} to {count - 1} is accepted")
+    return place % count
+
+
+def spread(array: Array, shape: Shape, name: str) -> Array:
+    """`array` repeated along the axes where it has one entry (NumPy's broadcasting), contiguous in `shape`."""
+    try:
+        return np.require(np.broadcast_to(array, shape), None, ["C", "A"])
+    except ValueError:
+        raise ValueError(f"{name} has shape {array.shape}: {shape} is accepted, or what broadcasts to it") from None
+
+
+def generator(value: object, name: str) -> np.random.Generator:
+    """What draws random numbers: the Generator given, one that starts from a seed, or a fresh one for None."""
+    if isinstance(value, np.random.Generator):
+        return value
+    if value is None:
+        return np.random.default_rng()
+    if isinstance(value, (bool, np.bool)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r}: an int (the seed), a numpy.random.Generator or None is accepted")
+    if value < 0:
+        raise ValueError(f"{name} is {value!r}: a seed of at least 0 is accepted")
+    return np.random.default_rng(int(value))
+
+
+def last_axis(array: Array, features: int | None, name: str, meaning: str = "") -> None:
+    """Raise unless `array` has a last axis, of this many features where they are given."""
+    if array.ndim == 0:
+        raise ValueError(f"{name} is one number, without axes: at least 1 axis is accepted")
+    if features is not None and array.shape[-1] != features:
+        raise ValueError(f"{name} has shape {array.shape}: {features} along the last axis, {meaning}, is accepted")
+
+
+def rows(array: Array) -> Array:
+    """All axes but the last as one."""
+    return array.reshape(prod(array.shape[:-1]), array.shape[-1])
+
+
+def booleans(value: object, name: str) -> Array:
+    """`value` as a contiguous array of bool; a TypeError for anything else."""
+    array = host(value, name)
+    if array.dtype != np.bool:
+        raise TypeError(f"{name} is {array.dtype}: bool is accepted")
+    return np.require(array, None, ["C", "A"])

@@ -53,7 +53,7 @@ def taps(geometry: Convolution) -> Taps:
 def to_phases(x: Array, geometry: Convolution) -> Array:
     """x with its border of zeros as (N, C, all pixels of all phases)."""
     table = taps(geometry)
-    if table.size == x.shape[2:]:
+    if table.phases == 1 and table.size == geometry.input_size:
         return x.reshape(*x.shape[:2], prod(table.size))
     out = np.zeros((*x.shape[:2], *table.stride, *table.size), x.dtype)
     for phase, source, place in _pieces(geometry):
@@ -64,7 +64,7 @@ def to_phases(x: Array, geometry: Convolution) -> Array:
 def from_phases(phases: Array, geometry: Convolution) -> Array:
     """The inverse of `to_phases`: (N, C, *input_size), the border dropped."""
     table = taps(geometry)
-    if table.size == geometry.input_size:
+    if table.phases == 1 and table.size == geometry.input_size:
         return phases.reshape(geometry.input_shape)
     phases = phases.reshape(*phases.shape[:2], *table.stride, *table.size)
     x = np.empty(geometry.input_shape, phases.dtype)

@@ -10,8 +10,10 @@ from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
 PIXELS, TAPS = "pqa", "rst"
+IEEE = np.errstate(all="ignore")  # infinities and NaN travel without warnings
 
 
+@IEEE
 def convolution(x: Array, weight: Array, bias: Array | None, geometry: Convolution) -> Array:
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
     pixels, taps = _letters(geometry)
@@ -22,6 +24,7 @@ def convolution(x: Array, weight: Array, bias: Array | None, geometry: Convoluti
     return y if bias is None else y + bias.reshape(1, -1, *[1] * len(pixels))
 
 
+@IEEE
 def convolution_input_grad(
     weight: Array, grad_output: Array, geometry: Convolution, bias: Array | None = None
 ) -> Array:
@@ -41,6 +44,7 @@ def convolution_input_grad(
     return grad_x if bias is None else grad_x + bias.reshape(1, -1, *[1] * len(taps))
 
 
+@IEEE
 def convolution_weight_grad(x: Array, grad_output: Array, geometry: Convolution) -> Array:
     """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p * stride + r * dilation - padding]."""
     pixels, taps = _letters(geometry)
@@ -51,6 +55,7 @@ def convolution_weight_grad(x: Array, grad_output: Array, geometry: Convolution)
     return grad_weight.reshape(geometry.weight_shape)
 
 
+@IEEE
 def convolution_bias_grad(grad_output: Array) -> Array:
     """grad_bias[o] = sum over n, p of grad_output[n, o, p]."""
     total: Array = grad_output.sum(axis=(0, *range(2, grad_output.ndim)), dtype=grad_output.dtype)

@@ -1,0 +1,59 @@
+"""The libraries that are compared: a file each, imported only in the library's own process."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..case import Array, Case
+
+# name -> the module that must be installed
+LIBRARIES = {
+    "fastconv": "fastconv",
+    "pytorch": "torch",
+    "jax": "jax",
+    "opencv": "cv2",
+    "scipy": "scipy",
+    "numpy": "numpy",
+    "onnxruntime": "onnxruntime",
+}
+
+
+class Unsupported(Exception):  # noqa: N818 (not an error: the library has no such operation)
+    """The library does not offer the case's operation."""
+
+
+class Peer(Protocol):
+    """What a peer's module gives."""
+
+    def version(self) -> str:
+        """The library's version."""
+        ...
+
+    def prepare(self, case: Case, inputs: dict[str, Array]) -> dict[str, Callable[[], Any]]:
+        """The case's call in each variant that the library offers (such as memory layouts), inputs already in place.
+
+        Raises Unsupported where the library has no such operation.
+        """
+        ...
+
+    def finish(self, answer: Any) -> Any:
+        """Wait until an answer that was asked for is there."""
+        ...
+
+    def to_numpy(self, answer: Any) -> dict[str, Array]:
+        """An answer as arrays in the oracle's layout, by the oracle's names ("y" where there is one)."""
+        ...
+
+
+def installed() -> list[str]:
+    """The peers that can be compared here, fastconv first."""
+    return [name for name, module in LIBRARIES.items() if importlib.util.find_spec(module) is not None]
+
+
+def load(name: str, threads: int) -> Peer:
+    """The peer of that name, set to a number of threads."""
+    peer: Peer = importlib.import_module(f"{__name__}.{name}_peer").peer(threads)
+    return peer

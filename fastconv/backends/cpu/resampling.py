@@ -1,0 +1,70 @@
+"""Interpolation and its gradient: plain loops over the tables of sources and weights.
+
+Signals and images are volumes of one pixel along the axes that they lack, so that every kernel serves ranks 1, 2 and 3.
+
+Index letters: `n` plane (an image's channel), `a p q` output pixel, `r s t` tap along each axis.
+"""
+
+import numpy as np
+from numba import prange
+
+from fastconv.backends.cpu.pooling import volumes
+from fastconv.backends.cpu.runtime import kernel
+from fastconv.typing import Array, Shape
+
+
+def interpolate(x: Array, sources: tuple[Array, ...], weights: tuple[Array, ...]) -> Array:
+    """y[n, c, p, q] = sum over s, t: weights[0][p, s] weights[1][q, t] x[n, c, sources[0][p, s], sources[1][q, t]]."""
+    y = np.empty((*x.shape[:2], *(len(source) for source in sources)), x.dtype)
+    gather_taps(volumes(x), *three_axes(sources, weights), volumes(y))
+    return y
+
+
+def interpolate_input_grad(
+    grad_output: Array, input_size: Shape, sources: tuple[Array, ...], weights: tuple[Array, ...]
+) -> Array:
+    """grad_x[n, c, sources[0][p, s], sources[1][q, t]] += weights[0][p, s] weights[1][q, t] grad_output[n, c, p, q]."""
+    grad_x = np.empty((*grad_output.shape[:2], *input_size), grad_output.dtype)
+    scatter_taps(volumes(grad_output), *three_axes(sources, weights), volumes(grad_x))
+    return grad_x
+
+
+def three_axes(sources: tuple[Array, ...], weights: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """The tables, with leading axes of one pixel that stays as it is."""
+    missing = 3 - len(sources)
+    pixel, one = np.zeros((1, 1), np.int64), np.ones((1, 1), weights[0].dtype)
+    return (*(pixel,) * missing, *sources), (*(one,) * missing, *weights)
+
+
+@kernel
+def gather_taps(x, sources, weights, y):  # type: ignore[no-untyped-def]
+    """y[n, a, p, q] = sum over r, s, t of the taps' weights times x at their sources."""
+    (from_d, from_h, from_w), (weight_d, weight_h, weight_w) = sources, weights
+    per_plane = y.shape[1] * y.shape[2]
+    for task in prange(y.shape[0] * per_plane):
+        n, a, p = task // per_plane, task % per_plane // y.shape[2], task % y.shape[2]
+        row = y[n, a, p]
+        row[:] = 0
+        for r in range(from_d.shape[1]):
+            for s in range(from_h.shape[1]):
+                pixels, weight = x[n, from_d[a, r], from_h[p, s]], weight_d[a, r] * weight_h[p, s]
+                for q in range(row.size):
+                    for t in range(from_w.shape[1]):
+                        row[q] += weight * weight_w[q, t] * pixels[from_w[q, t]]
+
+
+@kernel
+def scatter_taps(grad, sources, weights, x):  # type: ignore[no-untyped-def]
+    """The adjoint: x[n] at each tap's source += the tap's weight times grad[n, a, p, q]; a plane is one task's own."""
+    (from_d, from_h, from_w), (weight_d, weight_h, weight_w) = sources, weights
+    for n in prange(x.shape[0]):
+        x[n] = 0
+        for a in range(grad.shape[1]):
+            for p in range(grad.shape[2]):
+                row = grad[n, a, p]
+                for r in range(from_d.shape[1]):
+                    for s in range(from_h.shape[1]):
+                        pixels, weight = x[n, from_d[a, r], from_h[p, s]], weight_d[a, r] * weight_h[p, s]
+                        for q in range(row.size):
+                            for t in range(from_w.shape[1]):
+                                pixels[from_w[q, t]] += weight * weight_w[q, t] * row[q]

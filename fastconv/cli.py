@@ -1,0 +1,246 @@
+"""The command line: `fastconv train` and `fastconv info`.
+
+What the user did wrong ends with status 2, what the machine lacks with 1, Ctrl-C with 130, each with one line that says
+what to do.
+"""
+
+import argparse
+import ctypes
+import math
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastconv import backends, threads
+from fastconv.errors import BackendUnavailableError
+from fastconv.runs import RECIPES, Settings, prepare, train
+
+MODELS = tuple(RECIPES)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end with status 2."""
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help says more)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1 (a file can't be written), 2 (wrong arguments or data), 130 (Ctrl-C).
+    """
+    try:
+        options = parser().parse_args(arguments)
+        status: int = options.command(options)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except (ValueError, BackendUnavailableError, FileExistsError, FileNotFoundError) as error:
+        return _complain(str(error), 2)
+    except (OSError, ImportError) as error:
+        return _complain(str(error), 1)
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = Parser(prog="fastconv", description="Convolution and convolutional networks in pure Python.")
+    commands = top.add_subparsers(title="commands", required=True, metavar="{train,info}")
+    command = commands.add_parser(
+        "train",
+        help="train a model",
+        description="Train a model; its folder gets metrics.json, model.safetensors and pictures.",
+    )
+    command.add_argument("model", choices=MODELS, help="which model: %(choices)s", metavar="model")
+    command.add_argument(
+        "--data",
+        default="mnist5k",
+        help="mnist5k, mnist, fashion-mnist, or a folder with four IDX files (default: %(default)s)",
+    )
+    command.add_argument("--epochs", type=_count, help=f"how often every image is seen ({_defaults('epochs')})")
+    command.add_argument("--batch-size", type=_count, help=f"images in a step ({_defaults('batch_size')})")
+    command.add_argument("--lr", type=_rate, help=f"learning rate ({_defaults('lr')})")
+    command.add_argument("--seed", type=_seed, default=0, help="fixes the whole run (default: %(default)s)")
+    command.add_argument("--backend", choices=backends.NAMES, help="what computes (default: FASTCONV_BACKEND, or cpu)")
+    command.add_argument("--threads", type=_count, help="at most (default: FASTCONV_NUM_THREADS, or all processors)")
+    command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    command.add_argument("--out", help="the run's folder (default: runs/<model>, or runs/<model>-2 and so on)")
+    command.set_defaults(command=_train)
+    told = commands.add_parser("info", help="what fastconv found on this machine")
+    told.set_defaults(command=_info)
+    return top
+
+
+def _train(options: argparse.Namespace) -> int:
+    """`fastconv train`."""
+    recipe = RECIPES[options.model]
+    settings = Settings(
+        options.model,
+        options.data,
+        options.epochs or recipe.epochs,
+        options.batch_size or recipe.batch_size,
+        options.lr or recipe.lr,
+        options.seed,
+    )
+    before = threads.get_num_threads()
+    with nullcontext() if options.backend is None else backends.use_backend(options.backend):
+        backends.load(backends.backend_name())
+        folder = prepare(options.model, options.out, options.resume)
+        try:
+            threads.set_num_threads(options.threads)
+            figures = train(settings, folder, options.resume, _say)
+        except KeyboardInterrupt:
+            return _complain(f"interrupted; to go on: {_resuming(options, folder)}", 130)
+        except (ImportError, OSError, ValueError):
+            _remove_if_empty(folder)
+            raise
+        finally:
+            threads.set_num_threads(before)
+    score = "test_accuracy" if "test_accuracy" in figures else "test_mse"
+    _say(f"{score} {figures[score]:.4f} after {len(figures['epochs'])} epochs in {figures['seconds']:.1f} s "
+         f"({figures['images_per_second']:.0f} images/s)")  # fmt: skip
+    if "noisy_mse" in figures:
+        _say(f"the noisy images' mean squared error is {figures['noisy_mse']:.4f}")
+    _say(f"weights, figures and pictures are in {folder}")
+    return 0
+
+
+def _resuming(options: argparse.Namespace, folder: Path) -> str:
+    """The command that goes on with an interrupted run."""
+    words = ["fastconv", "train", options.model]
+    for name in ("data", "epochs", "batch_size", "lr", "seed", "backend", "threads"):
+        value = getattr(options, name)
+        if value is not None and (name, value) not in (("data", "mnist5k"), ("seed", 0)):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join([*words, "--out", str(folder), "--resume"])
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Leave no folder behind that a failed run made and put nothing into."""
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _info(_: argparse.Namespace) -> int:
+    """`fastconv info`."""
+    name = backends.backend_name()
+    rows = {
+        "fastconv": _version(),
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "numpy": np.__version__,
+        "backend": name,
+    }
+    if name == "cpu":
+        from fastconv.backends.cpu.info import describe
+
+        rows |= _processor(describe())
+    else:
+        rows["threads"] = str(threads.get_num_threads())
+    rows["gpu"] = _gpus()
+    for label, value in rows.items():
+        _say(f"{label:<17}{value}")
+    return 0
+
+
+def _processor(found: dict[str, Any]) -> dict[str, str]:
+    """What the cpu backend found, as text."""
+    caches = [f"{name} {size // 1024} KiB" for name, size in found["processor_caches"].items()]
+    bits = found["vector_bits"]
+    return {
+        "numba": f"{found['numba']} (llvmlite {found['llvmlite']})",
+        "processor": found["processor"],
+        "vector width": f"{bits} bits, {bits // 32} float32" if bits else "unknown",
+        "threads": f"{found['threads']} of {threads.available()} processors",
+        "threading layer": found["threading_layer"],
+        "processor caches": ", ".join(caches) or "unknown",
+        "kernel cache": found["kernel_cache"],
+    }
+
+
+def _gpus() -> str:
+    """NVIDIA's GPUs, as the driver names them."""
+    library = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return "none (no NVIDIA driver)"
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return "none that the NVIDIA driver can use"
+    names = []
+    for i in range(count.value):
+        device, name = ctypes.c_int(), ctypes.create_string_buffer(100)
+        driver.cuDeviceGet(ctypes.byref(device), i)
+        driver.cuDeviceGetName(name, len(name), device)
+        names.append(name.value.decode(errors="replace"))
+    return f"{', '.join(names)} (not used: the cuda backend is not part of this version)"
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("fastconv")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _defaults(name: str) -> str:
+    """The recipes' values of an option, as the help gives them."""
+    values = {model: getattr(recipe, name) for model, recipe in RECIPES.items()}
+    if len(set(values.values())) == 1:
+        return f"default: {values[MODELS[0]]}"
+    return "default: " + ", ".join(f"{value} for {model}" for model, value in values.items())
+
+
+def _count(text: str) -> int:
+    return _integer(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _integer(text, 0)
+
+
+def _integer(text: str, least: int) -> int:
+    if text.isascii() and text.isdecimal() and int(text) >= least:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: an integer of at least {least} is accepted")
+
+
+def _rate(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if math.isfinite(number) and number > 0:
+        return number
+    raise argparse.ArgumentTypeError(f"{text!r}: a number above 0 is accepted")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _complain(line: str, status: int) -> int:
+    """One line on standard error; the status."""
+    sys.stderr.write(f"fastconv: {' '.join(line.split())}\n")
+    return status

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from differences import disguises
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastconv as fc
+import fastconv.functional as F
+
+
+def test_by_hand(backend):
+    x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    assert F.linear(x, weight).tolist() == [[21, 42, 63], [10, 20, 30]]
+    assert F.linear(x, weight, np.array([0.5, 0.0, -0.5])).tolist() == [[21.5, 42, 62.5], [10.5, 20, 29.5]]
+    grad = np.array([[1.0, 0.0, 1.0], [0.0, 2.0, 0.0]])
+    assert F.linear_input_grad(weight, grad).tolist() == [[4, 40], [4, 40]]
+    assert F.linear_weight_grad(x, grad).tolist() == [[1, 2], [0, 2], [1, 2]]
+    assert F.linear_bias_grad(grad).tolist() == [1, 2, 1]
+
+
+sizes = st.tuples(st.lists(st.integers(0, 4), max_size=3).map(tuple), st.integers(0, 40), st.integers(0, 40))
+
+
+def drawn(size, seed):
+    lead, features, outputs = size
+    rng = np.random.default_rng(seed)
+    shapes = (*lead, features), (outputs, features), (outputs,), (*lead, outputs)
+    return [rng.standard_normal(shape) for shape in shapes]
+
+
+@given(sizes, st.integers(0, 2**32 - 1))
+def test_cpu_is_the_reference(size, seed):
+    x, weight, bias, grad = drawn(size, seed)
+    results = []
+    for backend in ("reference", "cpu"):
+        with fc.use_backend(backend):
+            results.append(
+                [
+                    F.linear(x, weight, bias),
+                    F.linear(x, weight),
+                    F.linear_input_grad(weight, grad),
+                    F.linear_weight_grad(x, grad),
+                    F.linear_bias_grad(grad),
+                ]
+            )
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)  # sums of up to 64 terms in another order
+
+
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+@given(sizes, st.integers(0, 2**32 - 1))
+def test_adjoint(name, size, seed):
+    """<linear(x, w), g> = <x, input_grad> = <w, weight_grad>, and <b, bias_grad> is the bias's part of it."""
+    x, weight, bias, grad = drawn(size, seed)
+    with fc.use_backend(name):
+        product = np.sum(F.linear(x, weight) * grad)
+        scale = 1e-12 * max(1.0, np.sqrt(np.sum(x**2) * np.sum(weight**2) * np.sum(grad**2)))
+        assert abs(product - np.sum(x * F.linear_input_grad(weight, grad))) <= scale
+        assert abs(product - np.sum(weight * F.linear_weight_grad(x, grad))) <= scale
+        whole = np.sum(F.linear(x, weight, bias) * grad)
+        assert abs(whole - product - np.sum(bias * F.linear_bias_grad(grad))) <= scale * 10
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_lower_precisions(backend, rng, dtype):
+    x, weight, bias, grad = (a.astype(dtype) for a in drawn(((5, 3), 37, 19), 1))
+    exact = [a.astype(np.float64) for a in (x, weight, bias, grad)]
+    for function, arguments in [
+        (F.linear, (0, 1, 2)),
+        (F.linear_input_grad, (1, 3)),
+        (F.linear_weight_grad, (0, 3)),
+        (F.linear_bias_grad, (3,)),
+    ]:
+        found = function(*[(x, weight, bias, grad)[i] for i in arguments])
+        expected = function(*[exact[i] for i in arguments])
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=0, atol=32 * np.finfo(dtype).eps)  # values up to about 20
+
+
+def test_any_memory_layout(backend, rng):
+    x, weight, _, grad = drawn(((6,), 9, 7), 3)
+    expected = F.linear(x, weight), F.linear_input_grad(weight, grad), F.linear_weight_grad(x, grad)
+    for kind in ("read-only", "Fortran", "reversed"):
+        a, w, g = (disguises(array)[kind] for array in (x, weight, grad))
+        found = F.linear(a, w), F.linear_input_grad(w, g), F.linear_weight_grad(a, g)
+        for value, exact in zip(found, expected, strict=True):
+            np.testing.assert_allclose(value, exact, rtol=1e-14, atol=1e-14)  # NumPy's product may sum in another order
+
+
+def test_nan_and_infinity_travel(backend):
+    x = np.array([[np.inf, 1.0], [np.nan, 1.0]])
+    y = F.linear(x, np.array([[0.0, 1.0], [1.0, 0.0], [-1.0, 0.0]]))
+    np.testing.assert_array_equal(y, [[np.nan, np.inf, -np.inf], [np.nan, np.nan, np.nan]])
+
+
+def test_results_do_not_depend_on_threads(rng):
+    x, weight, _, grad = drawn(((33,), 1500, 45), 5)
+    results = []
+    try:
+        for count in (1, 2):
+            fc.set_num_threads(count)
+            results.append([F.linear(x, weight), F.linear_input_grad(weight, grad), F.linear_weight_grad(x, grad)])
+    finally:
+        fc.set_num_threads(None)
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+ONE = np.ones
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: F.linear(ONE((2, 3)), ONE((4, 5))), ValueError, r"x has shape \(2, 3\): 5 along the last axis, weight"),
+        (lambda: F.linear(ONE((2, 3)), ONE(3)), ValueError, "weight has 1 axes"),
+        (lambda: F.linear(ONE((2, 3)), ONE((4, 3)), ONE(3)), ValueError, r"bias has shape \(3,\): \(4,\) is accepted"),
+        (lambda: F.linear(ONE(()), ONE((4, 3))), ValueError, "x is one number"),
+        (lambda: F.linear(ONE((2, 3)), ONE((4, 3), np.float32)), TypeError, "weight is float32, x is float64"),
+        (lambda: F.linear(ONE((2, 3), int), ONE((4, 3))), TypeError, "x is int64"),
+        (lambda: F.linear_input_grad(ONE((4, 3)), ONE((2, 3))), ValueError, r"grad_output has shape \(2, 3\): 4 along"),
+        (lambda: F.linear_weight_grad(ONE((2, 3)), ONE((3, 4))), ValueError, r"grad_output has shape \(3, 4\): \(2, 4\)"),
+        (lambda: F.linear_bias_grad(ONE(())), ValueError, "grad_output is one number"),
+    ],
+)
+def test_bad_calls(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
