@@ -54,21 +54,16 @@ def curves(history: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> "F
     held_out = bool(history) and all(row["val_loss"] is not None for row in history)
     figure = _figure(9.6 if held_out else 5.2, 3.8)
     axes = figure.subplots(1, 2 if held_out else 1, squeeze=False)[0]
-    axes[0].plot(
-        epochs, [row["loss"] for row in history], "o-", color=TRAIN, ms=4, label="training (mean of the epoch)"
-    )
+    losses = [row["loss"] for row in history]
+    axes[0].plot(epochs, losses, "o-", color=TRAIN, ms=4, label="training (mean of the epoch)")
     if held_out:
-        axes[0].plot(epochs, [row["val_loss"] for row in history], "s-", color=TEST, ms=4, label="held-out images")
-        values = [row["val_metric"] for row in history]
-        axes[1].plot(epochs, values, "s-", color=TEST, ms=4, label="held-out images")
-        best = (
-            int(np.nanargmax(values) if metric == "accuracy" else np.nanargmin(values))
-            if np.isfinite(values).any()
-            else 0
-        )
-        axes[1].axhline(
-            values[best], color="0.6", lw=0.8, ls="--", label=f"best: {values[best]:.4f}, epoch {epochs[best]}"
-        )
+        line = {"color": TEST, "marker": "s", "ms": 4, "label": "held-out images"}
+        axes[0].plot(epochs, [row["val_loss"] for row in history], **line)
+        values = np.array([row["val_metric"] for row in history])
+        best = int(np.argmax(np.nan_to_num(values if metric == "accuracy" else -values, nan=-np.inf)))
+        axes[1].plot(epochs, values, **line)
+        note = f"best: {values[best]:.4f}, epoch {epochs[best]}"
+        axes[1].axhline(values[best], color="0.6", lw=0.8, ls="--", label=note)
     for ax, name in zip(axes, ("loss", "mean squared error" if metric == "mse" else metric), strict=False):
         ax.set(title=name.capitalize(), xlabel="epoch", ylabel=name)
         ax.xaxis.get_major_locator().set_params(integer=True)

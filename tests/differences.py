@@ -10,9 +10,10 @@ TOLERANCE = {"rtol": 1e-6, "atol": 1e-8}
 
 def central_difference(function, x, grad_output):
     """The gradient of sum(grad_output * function(x)), one entry of x at a time."""
+    x = np.asarray(x)
     grad = np.empty_like(x)
     for place in np.ndindex(x.shape):
-        up, down = x.copy(), x.copy()
+        up, down = np.array(x), np.array(x)
         up[place] += STEP
         down[place] -= STEP
         change = np.asarray(function(up), np.float64) - np.asarray(function(down), np.float64)

@@ -184,7 +184,11 @@ def test_results_do_not_depend_on_threads(rng):
     ("call", "error", "message"),
     [
         (lambda: F.tanh(np.arange(3)), TypeError, "x is int64: float32, float64 and float16 are accepted"),
-        (lambda: F.relu_input_grad(np.ones(3), np.ones(3, np.float32)), TypeError, "x is float32, grad_output is float"),
+        (
+            lambda: F.relu_input_grad(np.ones(3), np.ones(3, np.float32)),
+            TypeError,
+            "x is float32, grad_output is float",
+        ),
         (lambda: F.relu_input_grad(np.ones(3), np.ones(4)), ValueError, r"grad_output has shape \(3,\): \(4,\) is"),
         (lambda: F.leaky_relu(np.ones(3), "0.1"), TypeError, "negative_slope is '0.1': a real number is accepted"),
         (lambda: F.elu(np.ones(3), True), TypeError, "alpha is True"),

@@ -112,14 +112,22 @@ ONE = np.ones
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: F.linear(ONE((2, 3)), ONE((4, 5))), ValueError, r"x has shape \(2, 3\): 5 along the last axis, weight"),
+        (
+            lambda: F.linear(ONE((2, 3)), ONE((4, 5))),
+            ValueError,
+            r"x has shape \(2, 3\): 5 along the last axis, weight",
+        ),
         (lambda: F.linear(ONE((2, 3)), ONE(3)), ValueError, "weight has 1 axes"),
         (lambda: F.linear(ONE((2, 3)), ONE((4, 3)), ONE(3)), ValueError, r"bias has shape \(3,\): \(4,\) is accepted"),
         (lambda: F.linear(ONE(()), ONE((4, 3))), ValueError, "x is one number"),
         (lambda: F.linear(ONE((2, 3)), ONE((4, 3), np.float32)), TypeError, "weight is float32, x is float64"),
         (lambda: F.linear(ONE((2, 3), int), ONE((4, 3))), TypeError, "x is int64"),
         (lambda: F.linear_input_grad(ONE((4, 3)), ONE((2, 3))), ValueError, r"grad_output has shape \(2, 3\): 4 along"),
-        (lambda: F.linear_weight_grad(ONE((2, 3)), ONE((3, 4))), ValueError, r"grad_output has shape \(3, 4\): \(2, 4\)"),
+        (
+            lambda: F.linear_weight_grad(ONE((2, 3)), ONE((3, 4))),
+            ValueError,
+            r"grad_output has shape \(3, 4\): \(2, 4\)",
+        ),
         (lambda: F.linear_bias_grad(ONE(())), ValueError, "grad_output is one number"),
     ],
 )

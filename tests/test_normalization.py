@@ -174,7 +174,11 @@ X, C3 = np.ones((2, 3)), np.ones(3)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: F.batch_norm(np.ones((1, 3)), C3, C3, training=True), ValueError, "Expected more than 1 value per chan"),
+        (
+            lambda: F.batch_norm(np.ones((1, 3)), C3, C3, training=True),
+            ValueError,
+            "Expected more than 1 value per chan",
+        ),
         (lambda: F.batch_norm(X, None, None), ValueError, "running_mean is None outside of training"),
         (lambda: F.batch_norm(X, C3, None, training=True), ValueError, "one of running_mean and running_var is None"),
         (lambda: F.batch_norm(C3, C3, C3), ValueError, r"x has 1 axes, shape \(3,\): at least 2"),

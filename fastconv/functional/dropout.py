@@ -60,7 +60,7 @@ def dropout(
     --------
     >>> import numpy as np
     >>> dropout(np.ones(8), 0.5, rng=0)
-    array([2., 2., 2., 0., 0., 0., 0., 2.])
+    array([2., 2., 2., 0., 0., 0., 0., 0.])
     """
     y, mask = _dropout(x, p, training, rng)
     return (y, mask) if return_mask else y

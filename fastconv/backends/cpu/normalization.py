@@ -57,6 +57,8 @@ def batch_norm_input_grad(
 @IEEE
 def batch_norm_weight_grad(grad_output: Array, x: Array, mean: Array, var: Array, eps: float) -> Array:
     """grad_weight[c] = sum over n, p of grad_output[n, c, p] x̂[n, c, p], with x̂ the normalised x."""
+    if x.size == 0:
+        return np.zeros_like(mean)  # a sum over nothing, even where the variance of nothing is NaN
     _, products = _products(grad_output, x, mean)
     return (products / np.sqrt(var.astype(np.float64) + eps)).astype(x.dtype)
 

@@ -25,6 +25,10 @@ from fastconv.typing import Array
 # No "nnan" and no "ninf": NaN and infinity travel as IEEE says.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
+# Numbers in all arrays of a call, below which one thread is faster: waking others takes as long as the work, and on a
+# busy machine a hundred times as long.
+SMALL = 10_000
+
 _turn = threading.Lock()
 _forked = False
 
@@ -60,24 +64,35 @@ class kernel:  # noqa: N801 (reads as the decorator it is)
 
     def __call__(self, *args: Any) -> None:
         """Run the kernel, on threads where that is safe."""
-        args = tuple(writable(a) if isinstance(a, np.ndarray) and not a.flags.writeable else a for a in args)
+        arrays = [a for a in args if isinstance(a, np.ndarray)]
+        if not all(a.flags.writeable for a in arrays):
+            args = tuple(writable(a) if isinstance(a, np.ndarray) and not a.flags.writeable else a for a in args)
+        wanted = threads.get_num_threads() if sum(a.size for a in arrays) >= SMALL else 1
         if _forked:
             self.serial(*args)
-        elif _turn.acquire(blocking=False):
+        elif _turn.acquire(blocking=_layer() is None):
             try:
-                with_threads(self.parallel, args)
+                with_threads(wanted, self.parallel, args)
             finally:
                 _turn.release()
-        elif numba.threading_layer() == "workqueue":
+        elif _layer() == "workqueue":
             self.serial(*args)
         else:
-            with_threads(self.parallel, args)
+            with_threads(wanted, self.parallel, args)
 
 
-def with_threads(function: Callable[..., None], args: tuple[Any, ...]) -> None:
-    """`function(*args)` on fastconv's number of threads; the caller's own setting of Numba's is left as it was."""
+def _layer() -> str | None:
+    """Numba's threading layer, which the first launch chooses."""
+    try:
+        return str(numba.threading_layer())
+    except ValueError:
+        return None
+
+
+def with_threads(wanted: int, function: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """`function(*args)` on so many threads; the caller's own setting of Numba's is left as it was."""
     before = numba.get_num_threads()
-    wanted = min(threads.get_num_threads(), config.NUMBA_NUM_THREADS)
+    wanted = min(wanted, config.NUMBA_NUM_THREADS)
     if wanted == before:
         return function(*args)
     numba.set_num_threads(wanted)

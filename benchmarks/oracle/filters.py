@@ -1,0 +1,94 @@
+"""The filters' answers in float64, by NumPy alone.
+
+A correlation is summed tap by tap while that is quick. Above that it is an FFT in float64, in stripes of rows: on
+filters of 63x63 it differs from the sum by less than 1e-13 of the largest answer, far below every tolerance here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..case import Array
+from ..filter_taps import fast_length, gaussian_taps, kernel, pad
+
+SUM_LIMIT = 4_000_000_000  # FLOPs of a sum over taps: some seconds
+STRIPE = 1024  # rows of an image that are transformed at once
+
+
+def correlate(image: Array, taps: Array) -> Array:
+    """y[p, q] = sum over r, s of taps[r, s] * image[p + r, q + s], where the filter lies inside of the image."""
+    rows, columns = (extent - count + 1 for extent, count in zip(image.shape, taps.shape, strict=True))
+    if 2 * rows * columns * taps.size <= SUM_LIMIT:
+        y = np.zeros((rows, columns))
+        for r, s in np.ndindex(taps.shape):
+            y += taps[r, s] * image[r : r + rows, s : s + columns]
+        return y
+    y = np.empty((rows, columns))
+    height = min(STRIPE, rows) + taps.shape[0] - 1
+    lengths = (fast_length(height), fast_length(image.shape[1]))
+    spectrum = np.conj(np.fft.rfft2(taps, lengths))
+    for top in range(0, rows, STRIPE):
+        stripe = image[top : top + height]
+        found = np.fft.irfft2(np.fft.rfft2(stripe, lengths) * spectrum, lengths)
+        kept = min(STRIPE, rows - top)
+        y[top : top + kept] = found[:kept, :columns]
+    return y
+
+
+def filter2d(inputs: dict[str, Array], options: dict[str, Any]) -> dict[str, Array]:
+    """Cross-correlation that keeps the size."""
+    taps = kernel(inputs, options)
+    return {"y": correlate(pad(inputs["image"].astype(np.float64), taps.shape, options["mode"]), taps)}
+
+
+def gaussian(inputs: dict[str, Array], options: dict[str, Any]) -> dict[str, Array]:
+    """SciPy's gaussian_filter, mode "reflect"."""
+    taps = gaussian_taps(options["sigma"], options["truncate"])
+    image = inputs["image"].astype(np.float64)
+    if 4 * image.size * taps.size > SUM_LIMIT:
+        return {"y": correlate(pad(image, (taps.size, taps.size), "reflect"), np.outer(taps, taps))}
+    tall = correlate(pad(image, (taps.size, 1), "reflect"), taps[:, None])
+    return {"y": correlate(pad(tall, (1, taps.size), "reflect"), taps[None])}
+
+
+def sobel(inputs: dict[str, Array], options: dict[str, Any]) -> dict[str, Array]:
+    """SciPy's sobel: the difference along an axis, smoothed along the other, mode "reflect"."""
+    taps = np.outer([-1.0, 0.0, 1.0], [1.0, 2.0, 1.0])
+    taps = taps if options["axis"] == 0 else taps.T
+    return {"y": correlate(pad(inputs["image"].astype(np.float64), (3, 3), "reflect"), taps)}
+
+
+def convolve1d(inputs: dict[str, Array], options: dict[str, Any]) -> dict[str, Array]:
+    """y[i] = sum over k of taps[k] * x[i + (K - 1) // 2 - k], mode "same"."""
+    x, taps = inputs["x"].astype(np.float64), inputs["taps"].astype(np.float64)
+    before = taps.size // 2
+    padded = np.pad(x, (before, taps.size - 1 - before))
+    return {"y": correlate(padded[None], taps[None, ::-1])[0]}
+
+
+def match_template(inputs: dict[str, Array], options: dict[str, Any]) -> dict[str, Array]:
+    """The formulas of OpenCV's matchTemplate, TM_SQDIFF and so on."""
+    image, template = inputs["image"].astype(np.float64), inputs["template"].astype(np.float64)
+    name, _, normed = options["method"].partition("_")
+    ones = np.ones(template.shape)
+    energy = correlate(image**2, ones)
+    if name == "ccoeff":
+        energy -= correlate(image, ones) ** 2 / template.size
+        template = template - template.mean()  # then the image's own mean falls out of the product
+    y = correlate(image, template)
+    norm = float((template**2).sum())
+    if name == "sqdiff":
+        y = energy - 2 * y + norm
+    return {"y": y / np.sqrt(energy * norm) if normed else y}
+
+
+FILTERS: dict[str, Callable[[dict[str, Array], dict[str, Any]], dict[str, Array]]] = {
+    "filter2d": filter2d,
+    "gaussian": gaussian,
+    "sobel": sobel,
+    "convolve1d": convolve1d,
+    "match_template": match_template,
+}
