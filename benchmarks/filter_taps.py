@@ -37,9 +37,9 @@ def kernel(inputs: dict[str, Array], options: dict[str, Any]) -> Array:
 
 
 def rank_one(taps: Array) -> tuple[Array, Array] | None:
-    """The column and the row whose outer product the filter is, to 1e-7 (float32's rounding), or None."""
+    """The column and the row whose outer product the filter is, to 1e-12, or None."""
     left, scales, right = np.linalg.svd(taps)
-    if min(taps.shape) > 1 and scales[1] > 1e-7 * scales[0]:
+    if min(taps.shape) > 1 and scales[1] > 1e-12 * scales[0]:
         return None
     root = np.sqrt(scales[0])
     return left[:, 0] * root, right[0] * root
@@ -73,3 +73,8 @@ def fast_length(least: int) -> int:
         if rest == 1:
             return number
         number += 2
+
+
+def floats(dtype: str) -> np.dtype[Any]:
+    """What a filter of such an image is computed in: grey levels in float32."""
+    return np.dtype(np.float64 if dtype == "float64" else np.float32)

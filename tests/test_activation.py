@@ -102,7 +102,7 @@ def test_the_default_axis_is_pytorchs(backend, rng, shape, dim):
 
 @each
 def test_gradient_is_the_central_difference(backend, rng, name, options, from_output):
-    x = rng.standard_normal((2, 3, 5)) * 2
+    x = rng.standard_normal((2, 3, 2)) * 2
     x[np.abs(x) < 1e-3] = 1.0  # away from kinks
     grad_output = rng.standard_normal(x.shape)
     _, grad_x = both(name, options, from_output, x, grad_output)

@@ -62,7 +62,7 @@ def test_cross_entropy_by_hand(backend):
 
 @pairwise
 @reduced
-@pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3, 2)])
 def test_gradient_is_the_central_difference(backend, rng, name, reduction, shape):
     x, target, options = pair(rng, name, shape)
     grad_output = seed(rng, reduction, shape)
@@ -71,7 +71,7 @@ def test_gradient_is_the_central_difference(backend, rng, name, reduction, shape
     np.testing.assert_allclose(grad_x, central_difference(loss, x, grad_output), **TOLERANCE)
 
 
-@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 4, 3), (2, 4, 2, 3)])
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 4, 2), (1, 4, 2, 2)])
 @reduced
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize(("weighted", "label_smoothing"), [(False, 0.0), (True, 0.0), (True, 0.2), (False, 1.0)])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import fastconv as fc
 import fastconv.functional as F
 
-SHAPES = [(4, 3), (2, 3, 5), (2, 3, 2, 3), (1, 2, 2, 1, 3)]
+SHAPES = [(4, 3), (2, 3, 2), (2, 2, 2, 2), (1, 2, 2, 1, 3)]
 EXACT = 1e-300  # an eps that is above 0 and adds nothing
 
 

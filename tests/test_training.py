@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -387,7 +388,7 @@ def adam():
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("make", [trainer, adam])
-@pytest.mark.parametrize("batch", [0, 2, 6, 14, 19])
+@pytest.mark.parametrize("batch", [0, 7, 19])
 def test_a_run_that_is_stopped_in_the_middle_of_an_epoch(tmp_path, error, make, batch):
     path, count = tmp_path / "a.safetensors", iter(range(1000))
 
@@ -419,7 +420,7 @@ t.run(sys.argv[1], augment=killed)
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_run_that_is_killed(tmp_path):
     path = tmp_path / "a.safetensors"
-    command = [sys.executable, "-c", KILLED, str(path), os.path.dirname(__file__)]
+    command = [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert [row["epoch"] for row in checkpoint.read(path)["history"]] == [1, 2]
@@ -441,7 +442,7 @@ def test_a_run_that_is_killed_while_it_writes(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             run(path, resume=True)
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == [path.name]
+    assert list(tmp_path.iterdir()) == [path]
     whole, _ = run()
     resumed, _ = run(path, resume=True)
     assert_same_weights(whole, resumed)
@@ -482,7 +483,7 @@ def other_optimizer():
     [
         ({"seed": 5}, "a.safetensors is of a run with seed 3, this one has seed 5"),
         ({"batch_size": 9}, "a.safetensors is of a run with batch_size 8, this one has batch_size 9"),
-        ({"make": wider}, "a.safetensors is not a checkpoint of this trainer: .*missing"),
+        ({"make": wider}, "a.safetensors is not a checkpoint of this trainer: .*not known are"),
         ({"make": unscheduled}, "a.safetensors is not a checkpoint of this trainer: the trainer has none schedule"),
         ({"make": other_optimizer}, "a.safetensors is not a checkpoint of this trainer: .*lacks beta1"),
     ],

@@ -28,6 +28,8 @@ class Recipe:
         The data set that is learnt from the one that was loaded, and the seed.
     metric : {"accuracy", "mse"}
     epochs, batch_size : int
+    cosine : bool
+        Whether the learning rate falls to 0 along half a cosine.
     """
 
     build: Callable[[int, int], Module]
@@ -39,6 +41,7 @@ class Recipe:
     metric: str
     epochs: int = 10
     batch_size: int = 64
+    cosine: bool = False
 
 
 def _momentum(parameters: list[Parameter], lr: float) -> optim.Optimizer:
@@ -72,6 +75,8 @@ RECIPES = {
         normalize="standard",
         task=lambda data, seed: data,
         metric="accuracy",
+        epochs=6,
+        cosine=True,
     ),
     "unet": Recipe(
         build=lambda seed, classes: models.unet(seed=seed),
@@ -81,5 +86,6 @@ RECIPES = {
         normalize="unit",
         task=lambda data, seed: datasets.denoising(data, SIGMA, seed),
         metric="mse",
+        epochs=3,
     ),
 }

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastconv import backends, datasets, files, threads
 from fastconv.datasets import Dataset
+from fastconv.optim import CosineSchedule
 from fastconv.runs.pictures import draw
 from fastconv.runs.recipes import RECIPES
 from fastconv.training import Trainer, fit
@@ -65,7 +66,9 @@ def train(
     loaded = _loaded(settings.data, recipe.normalize)
     data = recipe.task(loaded, settings.seed)
     model = recipe.build(settings.seed, len(loaded.classes))
-    trainer = Trainer(model, recipe.loss, recipe.optimizer(model.parameters(), settings.lr))
+    optimizer = recipe.optimizer(model.parameters(), settings.lr)
+    schedule = CosineSchedule(optimizer, settings.epochs) if recipe.cosine else None
+    trainer = Trainer(model, recipe.loss, optimizer, schedule=schedule)
     figures: dict[str, Any] = {**asdict(settings), **_surroundings(), "epochs": []}
     if resume:
         _check_same(settings, folder / "metrics.json")
