@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastconv import backends, threads
+from fastconv import __version__, backends, threads
 from fastconv.errors import BackendUnavailableError
 from fastconv.runs import RECIPES, Settings, prepare, train
 
@@ -143,7 +143,7 @@ def _info(_: argparse.Namespace) -> int:
     """`fastconv info`."""
     name = backends.backend_name()
     rows = {
-        "fastconv": _version(),
+        "fastconv": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "numpy": np.__version__,
         "backend": name,
@@ -192,15 +192,6 @@ def _gpus() -> str:
         driver.cuDeviceGetName(name, len(name), device)
         names.append(name.value.decode(errors="replace"))
     return f"{', '.join(names)} (not used: the cuda backend is not part of this version)"
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("fastconv")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _defaults(name: str) -> str:

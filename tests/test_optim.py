@@ -300,7 +300,7 @@ def test_bad_schedules():
         CosineSchedule(o, 0)
     with pytest.raises(ValueError, match="every is 'day': 'epoch' and 'step' are accepted"):
         StepSchedule(o, 1, every="day")
-    with pytest.raises(ValueError, match="after is a schedule of another optimiser"):
+    with pytest.raises(ValueError, match="after is a schedule of another optimizer"):
         WarmupSchedule(o, 2, StepSchedule(SGD([parameter()], lr=1.0), 1))
     with pytest.raises(ValueError, match=r"keys \['count'\]: \['base', 'count'\] are accepted"):
         StepSchedule(o, 1).load_state_dict({"count": 1})

@@ -1,4 +1,4 @@
-"""What moves the parameters: optimisers, gradient clipping and learning-rate schedules, after `torch.optim`."""
+"""What moves the parameters: optimizers, gradient clipping and learning-rate schedules, after `torch.optim`."""
 
 from fastconv.optim.clipping import clip_grad_norm
 from fastconv.optim.optimizers import SGD, Adam, AdamW, Optimizer

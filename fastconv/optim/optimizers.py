@@ -1,4 +1,4 @@
-"""Optimisers: names, defaults and results of `torch.optim`.
+"""Optimizers: names, defaults and results of `torch.optim`.
 
 Notation: `w` parameter, `g` gradient, `v` velocity, `m` and `s` running means of the gradient and of its square, `t`
 step.
@@ -16,7 +16,7 @@ from fastconv.typing import Array
 
 
 class Optimizer(ABC):
-    """What all optimisers share: the parameters, the numbers that rule the steps, and arrays kept for each parameter.
+    """What all optimizers share: the parameters, the numbers that rule the steps, and arrays kept for each parameter.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Optimizer(ABC):
         numbers = ["lr", *self._numbers]
         missing = [name for name in numbers if name not in state]
         if missing:
-            raise ValueError(f"the optimiser's state lacks {', '.join(missing)}: a state of {type(self).__name__}")
+            raise ValueError(f"the optimizer's state lacks {', '.join(missing)}: a state of {type(self).__name__}")
         loaded: list[dict[str, Any]] = [{} for _ in self.parameters]
         for key, value in state.items():
             if key not in numbers:
@@ -91,7 +91,7 @@ class Optimizer(ABC):
         for index, kept in enumerate(loaded):
             partial = set(self._empty(self.parameters[index].data)) - set(kept) if kept else set()
             if partial:
-                raise ValueError(f"the optimiser's state lacks {', '.join(f'{index}.{name}' for name in partial)}")
+                raise ValueError(f"the optimizer's state lacks {', '.join(f'{index}.{name}' for name in partial)}")
         self.lr = checks.at_least(state["lr"], "lr", 0)
         self._numbers = {name: type(value)(state[name]) for name, value in self._numbers.items()}
         self._kept = loaded

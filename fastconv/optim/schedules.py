@@ -1,4 +1,4 @@
-"""Learning-rate schedules: each sets its optimiser's `lr` from a count of epochs or steps.
+"""Learning-rate schedules: each sets its optimizer's `lr` from a count of epochs or steps.
 
 A rate is a function of the count alone, so a schedule's state is one number and the rate it began with.
 """
@@ -12,13 +12,13 @@ from fastconv.nn import checks
 
 
 class HasRate(Protocol):
-    """Anything with a learning rate, such as an optimiser."""
+    """Anything with a learning rate, such as an optimizer."""
 
     lr: float
 
 
 class Schedule(ABC):
-    """What all schedules share: the optimiser, the rate it came with, and the count.
+    """What all schedules share: the optimizer, the rate it came with, and the count.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Schedule(ABC):
         """The learning rate after `count` steps of the schedule."""
 
     def step(self) -> None:
-        """Count one more epoch or step, and set the optimiser's rate."""
+        """Count one more epoch or step, and set the optimizer's rate."""
         self.count += 1
         self.optimizer.lr = self.rate(self.count)
 
@@ -142,7 +142,7 @@ class CosineSchedule(Schedule):
 
 
 class WarmupSchedule(Schedule):
-    """The rate rises in equal steps to the optimiser's own, then another schedule takes over.
+    """The rate rises in equal steps to the optimizer's own, then another schedule takes over.
 
     lr = base * (count + 1) / warmup while count < warmup; from then on `after`'s rate for count - warmup, or base.
 
@@ -152,13 +152,13 @@ class WarmupSchedule(Schedule):
     warmup : int
         Epochs or steps of the rise.
     after : Schedule, optional
-        A schedule of the same optimiser; only this one's `step` is called.
+        A schedule of the same optimizer; only this one's `step` is called.
     every : {"epoch", "step"}
 
     Raises
     ------
     ValueError
-        If warmup is not an int of at least 1, or `after` belongs to another optimiser.
+        If warmup is not an int of at least 1, or `after` belongs to another optimizer.
 
     References
     ----------
@@ -179,7 +179,7 @@ class WarmupSchedule(Schedule):
         super().__init__(optimizer, every)
         self.warmup = checks.count(warmup, "warmup")
         if after is not None and after.optimizer is not optimizer:
-            raise ValueError("after is a schedule of another optimiser: one of the same optimiser is accepted")
+            raise ValueError("after is a schedule of another optimizer: one of the same optimizer is accepted")
         self.after = after
         self.base = self.base if after is None else after.base
         optimizer.lr = self.rate(0)

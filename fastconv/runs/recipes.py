@@ -1,4 +1,4 @@
-"""How each model is trained unless told otherwise: its data, loss, optimiser and learning rate."""
+"""How each model is trained unless told otherwise: its data, loss, optimizer and learning rate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Recipe:
         The model from (seed, number of classes).
     loss : str
     optimizer : callable
-        The optimiser from (parameters, learning rate).
+        The optimizer from (parameters, learning rate).
     lr : float
     normalize : str
         As `datasets.load` takes it.

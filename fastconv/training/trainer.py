@@ -1,4 +1,4 @@
-"""A model, its loss and its optimiser together: one step, and one evaluation."""
+"""A model, its loss and its optimizer together: one step, and one evaluation."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ class Evaluation(NamedTuple):
 
 
 class Trainer:
-    """A model, the loss that it is to make small, and the optimiser that does so.
+    """A model, the loss that it is to make small, and the optimizer that does so.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Trainer:
     optimizer : Optimizer
         Over the model's parameters.
     schedule : Schedule, optional
-        Sets the optimiser's rate, after each step or each epoch of `fit`, as its `every` says.
+        Sets the optimizer's rate, after each step or each epoch of `fit`, as its `every` says.
     clip_norm : float, optional
         The largest L2 norm of all gradients together.
 
@@ -83,7 +83,7 @@ class Trainer:
         self._classifies = loss == "cross_entropy"
 
     def step(self, x: ArrayLike, y: ArrayLike) -> float:
-        """One step of the optimiser on one batch.
+        """One step of the optimizer on one batch.
 
         Parameters
         ----------
@@ -182,7 +182,7 @@ class Trainer:
         return float((output.argmax(1) == classes).mean())
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """All that the next step depends on: the model, its generators, the optimiser and the schedule."""
+        """All that the next step depends on: the model, its generators, the optimizer and the schedule."""
         return {
             "model": self.model.state_dict(),
             "random": self.model.random_state(),

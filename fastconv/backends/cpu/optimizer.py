@@ -1,4 +1,4 @@
-"""Optimisers' update rules: one pass over the elements, which changes parameters and moments in place.
+"""Optimizers' update rules: one pass over the elements, which changes parameters and moments in place.
 
 Index letter: `i` element, in blocks of fixed size.
 """

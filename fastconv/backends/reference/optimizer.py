@@ -1,4 +1,4 @@
-"""Optimisers' update rules, as their papers write them; they change parameters and moments in place."""
+"""Optimizers' update rules, as their papers write them; they change parameters and moments in place."""
 
 from math import sqrt
 
