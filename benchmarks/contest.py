@@ -121,6 +121,8 @@ def row(case: Case, contestants: dict[str, Contestant], rounds: int, file: Path)
     for name, contestant in contestants.items():
         reply = contestant.ask(do="prepare", case=case.to_json(), expected=str(file))
         results[name] = reply if reply["status"] == "ok" else {**reply, "variants": {}}
+    if case.measure == "memory":
+        return {"case": case.to_json(), "results": results, **peaks(results, contestants)}
     for turn in range(rounds):
         order = list(contestants) if turn % 2 == 0 else list(contestants)[::-1]
         for name in order:
@@ -133,6 +135,22 @@ def row(case: Case, contestants: dict[str, Contestant], rounds: int, file: Path)
             for variant, samples in reply["samples"].items():
                 results[name]["variants"][variant].setdefault("rounds", []).append(samples)
     return {"case": case.to_json(), "results": results, **summary(results)}
+
+
+def peaks(results: dict[str, Any], contestants: dict[str, Contestant]) -> dict[str, Any]:
+    """Ask for the peak of memory in each right answer's call; a summary with the least of each peer's variants."""
+    least = {}
+    for name, contestant in contestants.items():
+        if results[name]["status"] != "ok":
+            continue
+        reply = contestant.ask(do="memory")
+        if reply["status"] != "ok":
+            results[name] = {**reply, "variants": {}}
+            continue
+        for variant, found in reply["variants"].items():
+            results[name]["variants"][variant].update(found)
+        least[name] = min(found["peak"] for found in reply["variants"].values())
+    return {"peaks": least, "seconds": {}, "best": None, "ratios": {}}
 
 
 def summary(results: dict[str, Any]) -> dict[str, Any]:

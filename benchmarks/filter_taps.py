@@ -8,18 +8,19 @@ import numpy as np
 
 from .case import Array
 
-# FLOPs above which a peer leaves out a direct sum that runs at 1 to 3 GFLOP/s (SciPy's, NumPy's, PyTorch's of a single
-# channel): such a call takes ten seconds or more, so its row would take minutes. From filters of 7x7 on these peers
-# offer an FFT beside it, which is the faster one long before.
-DIRECT_LIMIT = 20_000_000_000
+# FLOPs above which a peer leaves out a direct sum that runs at 0.5 to 3 GFLOP/s (SciPy's, NumPy's, PyTorch's of one
+# channel): such a call takes two to ten seconds or more, and its row, of ten calls, would take minutes. From filters of
+# 7x7 on these peers offer an FFT beside it.
+DIRECT_LIMIT = 5_000_000_000
 FFT_TAPS = 49
 
 
 def gaussian_taps(sigma: float, truncate: float) -> Array:
     """The taps of SciPy's `gaussian_filter`: the density at the integers up to truncate * sigma, divided by its sum."""
     radius = int(truncate * sigma + 0.5)
-    density = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return density / density.sum()
+    density: Array = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    taps: Array = density / density.sum()
+    return taps
 
 
 def kernel(inputs: dict[str, Array], options: dict[str, Any]) -> Array:
@@ -30,10 +31,13 @@ def kernel(inputs: dict[str, Array], options: dict[str, Any]) -> Array:
     """
     if "gaussian" in options:
         size, sigma = options["gaussian"]
-        density = np.exp(-0.5 * ((np.arange(size) - size // 2) / sigma) ** 2)
-        return np.outer(density, density) / density.sum() ** 2
-    taps = inputs["kernel"]
-    return taps / taps.sum(dtype=np.float64) if taps.dtype.kind == "u" else taps.astype(np.float64)
+        density: Array = np.exp(-0.5 * ((np.arange(size) - size // 2) / sigma) ** 2)
+        density /= density.sum()
+        return np.outer(density, density)
+    taps: Array = inputs["kernel"].astype(np.float64)
+    if inputs["kernel"].dtype.kind == "u":
+        taps /= taps.sum()
+    return taps
 
 
 def rank_one(taps: Array) -> tuple[Array, Array] | None:

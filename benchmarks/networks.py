@@ -17,7 +17,7 @@ import fastconv
 from .case import Array
 from .suites import cost
 
-MODELS = {
+MODELS: dict[str, Callable[..., fastconv.nn.Module]] = {
     "lenet": fastconv.models.lenet,
     "autoencoder": fastconv.models.autoencoder,
     "residual": fastconv.models.residual_net,
@@ -93,9 +93,16 @@ def build(model: str, dtype: str = "float32") -> fastconv.nn.Module:
     return wide
 
 
+def target_shape(model: str, x: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Of the array that the targets are made of; None where they are x."""
+    if model == "autoencoder":
+        return None
+    return x[:1] if LOSSES[model] == "cross_entropy" else x
+
+
 def targets(model: str, inputs: dict[str, Array]) -> Array:
     """What the model is to answer: classes, drawn from the second array, or images."""
-    if model == "autoencoder":
+    if "target" not in inputs:
         return inputs["x"]
     if LOSSES[model] == "cross_entropy":
         return (np.abs(inputs["target"]) * 1000).astype(np.int64) % CLASSES

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from .case import Array, Case
+from .memory import peak
 from .peers import Peer, Unsupported, load
 
 SAMPLE = 0.02  # seconds that a sample lasts at least, so that the clock and a call's overhead do not show
@@ -32,6 +33,7 @@ class Worker:
         self.peer = peer
         self.calls: dict[str, Callable[[], Any]] = {}
         self.repeats: dict[str, int] = {}
+        self.outputs: dict[str, int] = {}  # bytes of a variant's answer
 
     def prepare(self, case: Case, expected: str) -> dict[str, Any]:
         """Build the case's calls, run each once, and compare; only right answers will be timed."""
@@ -42,16 +44,27 @@ class Worker:
             start = time.perf_counter()
             answer = self.peer.finish(call())
             first = time.perf_counter() - start
-            found = {"first_call": first, "error": error(self.peer.to_numpy(answer), expected)}
+            arrays = self.peer.to_numpy(answer)
+            found = {"first_call": first, "error": error(arrays, expected)}
             reply["variants"][variant] = found
             if not found["error"] <= case.tolerance:
                 return {"status": "wrong", "reason": f"{variant}: error {found['error']:.2g}", **found}
             self.calls[variant] = call
+            self.outputs[variant] = sum(array.nbytes for array in arrays.values())
         return reply
 
     def turn(self) -> dict[str, Any]:
         """Seconds a call, a few samples of each variant."""
         return {"status": "ok", "samples": {variant: self.sample(variant) for variant in self.calls}}
+
+    def memory(self) -> dict[str, Any]:
+        """Peak bytes of each variant beyond inputs and outputs."""
+
+        def finished(call: Callable[[], Any]) -> Callable[[], Any]:
+            return lambda: self.peer.finish(call())
+
+        peaks = {name: {"peak": peak(finished(call), self.outputs[name])} for name, call in self.calls.items()}
+        return {"status": "ok", "variants": peaks}
 
     def sample(self, variant: str) -> list[float]:
         """Samples of one variant; a sample is the mean over as many calls as fill it."""
@@ -108,6 +121,8 @@ def serve(peer: Peer, replies: TextIO) -> None:
         try:
             if command["do"] == "prepare":
                 say(worker.prepare(Case.from_json(command["case"]), command["expected"]))
+            elif command["do"] == "memory":
+                say(worker.memory())
             else:
                 say(worker.turn())
         except Unsupported as reason:

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastconv import __version__, backends, threads
+import fastconv
+from fastconv import backends, threads
 from fastconv.errors import BackendUnavailableError
 from fastconv.runs import RECIPES, Settings, prepare, train
 
@@ -105,7 +106,8 @@ def _train(options: argparse.Namespace) -> int:
         backends.load(backends.backend_name())
         folder = prepare(options.model, options.out, options.resume)
         try:
-            threads.set_num_threads(options.threads)
+            if options.threads is not None:
+                threads.set_num_threads(options.threads)
             figures = train(settings, folder, options.resume, _say)
         except KeyboardInterrupt:
             return _complain(f"interrupted; to go on: {_resuming(options, folder)}", 130)
@@ -113,7 +115,8 @@ def _train(options: argparse.Namespace) -> int:
             _remove_if_empty(folder)
             raise
         finally:
-            threads.set_num_threads(before)
+            if options.threads is not None:
+                threads.set_num_threads(before)
     score = "test_accuracy" if "test_accuracy" in figures else "test_mse"
     _say(f"{score} {figures[score]:.4f} after {len(figures['epochs'])} epochs in {figures['seconds']:.1f} s "
          f"({figures['images_per_second']:.0f} images/s)")  # fmt: skip
@@ -130,7 +133,7 @@ def _resuming(options: argparse.Namespace, folder: Path) -> str:
         value = getattr(options, name)
         if value is not None and (name, value) not in (("data", "mnist5k"), ("seed", 0)):
             words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join([*words, "--out", str(folder), "--resume"])
+    return shlex.join([*words, "--out", folder.as_posix(), "--resume"])
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -143,7 +146,7 @@ def _info(_: argparse.Namespace) -> int:
     """`fastconv info`."""
     name = backends.backend_name()
     rows = {
-        "fastconv": __version__,
+        "fastconv": fastconv.__version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "numpy": np.__version__,
         "backend": name,

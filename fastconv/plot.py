@@ -49,6 +49,21 @@ def curves(history: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> "F
         The rows that `fit` returns.
     metric : str
         What the metric is called: "accuracy" or "mse".
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed; this holds for every function here.
+
+    Examples
+    --------
+    >>> figure = curves([{"epoch": 1, "loss": 0.5, "val_loss": 0.4, "val_metric": 0.9}])
+    >>> [axes.get_title() for axes in figure.axes]
+    ['Loss', 'Accuracy']
     """
     epochs = [row["epoch"] for row in history]
     held_out = bool(history) and all(row["val_loss"] is not None for row in history)
@@ -82,6 +97,10 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: Sequenc
         The images' classes, and those that the network gave them.
     classes : sequence of str
         The classes' names.
+
+    Returns
+    -------
+    Figure
     """
     count = len(classes)
     pairs = np.asarray(labels) * count + np.asarray(predictions)
@@ -113,6 +132,10 @@ def filters(weight: ArrayLike, title: str = "Filters of the first layer") -> "Fi
     ----------
     weight : array (O, C, R, S)
     title : str
+
+    Returns
+    -------
+    Figure
     """
     images = np.asarray(weight)
     tiles = images.reshape(-1, *images.shape[2:])
@@ -134,6 +157,10 @@ def feature_maps(image: ArrayLike, maps: ArrayLike, title: str = "Feature maps o
     maps : array (C, P, Q)
         A layer's output for this image.
     title : str
+
+    Returns
+    -------
+    Figure
     """
     channels = np.asarray(maps)
     most = float(abs(channels).max()) or 1.0
@@ -161,16 +188,22 @@ def mistakes(
         The K classes' names.
     count : int
         How many are shown at most.
+
+    Returns
+    -------
+    Figure
     """
     pixels, targets, given = np.asarray(images), np.asarray(labels), np.asarray(probabilities)
     said = given.argmax(1)
     wrong = np.flatnonzero(said != targets)
     worst = wrong[np.argsort(-given[wrong, said[wrong]], kind="stable")][:count]
     title = f"Worst mistakes: {len(worst)} of {len(wrong)}, the surest first" if len(wrong) else "No mistakes"
-    figure, axes = _grid(max(1, len(worst)), title, extra=0.0, caption=0.42)
+    long = max(map(len, classes), default=0) > 3
+    between = "\nas " if long else " as "
+    figure, axes = _grid(max(1, len(worst)), title, extra=0.0, caption=0.58 if long else 0.42)
     for ax, i in zip(axes, worst, strict=False):
         ax.imshow(pixels[i], cmap="gray_r", vmin=0, vmax=1)
-        ax.set_title(f"{classes[targets[i]]} as {classes[said[i]]}\n{given[i, said[i]]:.0%}", fontsize=8)
+        ax.set_title(f"{classes[targets[i]]}{between}{classes[said[i]]}\n{given[i, said[i]]:.0%}", fontsize=8)
     return figure
 
 
@@ -188,6 +221,10 @@ def reconstructions(
     noisy : array (N, H, W), optional
         What it was given, if that is not the target.
     title : str
+
+    Returns
+    -------
+    Figure
     """
     given, wanted = np.asarray(outputs), np.asarray(targets)
     rows = [("noisy input", np.asarray(noisy))] if noisy is not None else []
@@ -220,6 +257,10 @@ def latent_plane(codes: ArrayLike, labels: ArrayLike, classes: Sequence[str]) ->
         The images' classes.
     classes : sequence of str
         The classes' names.
+
+    Returns
+    -------
+    Figure
     """
     points, kinds = np.asarray(codes, np.float64), np.asarray(labels)
     centred = points - points.mean(0)
@@ -234,22 +275,24 @@ def latent_plane(codes: ArrayLike, labels: ArrayLike, classes: Sequence[str]) ->
 
     colours = colormaps["tab10" if len(classes) <= 10 else "tab20"]
     for i, name in enumerate(classes):
-        points_of = plane[kinds == i]
-        ax.scatter(
-            points_of[:, 0], points_of[:, 1], s=9, alpha=0.7, color=colours(i % colours.N), label=name, linewidths=0
-        )
-    for i, name in enumerate(classes):
-        if (kinds == i).any():
-            ax.annotate(
-                name, np.median(plane[kinds == i], 0), ha="center", va="center", fontweight="bold",
-                bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": colours(i % colours.N), "alpha": 0.85},
-            )  # fmt: skip
+        members, colour = plane[kinds == i], colours(i % colours.N)
+        ax.scatter(members[:, 0], members[:, 1], s=12, alpha=0.6, color=colour, label=name, linewidths=0)
+    for i in np.unique(kinds):
+        across, up = np.median(plane[kinds == i], 0)
+        ax.scatter(across, up, s=110, color=colours(i % colours.N), edgecolors="black", linewidths=1.2, zorder=3)
     ax.set(
         title=f"The codes of {len(points)} images, {points.shape[1]} numbers each",
         xlabel=f"first principal component ({shares[0]:.0%} of the variance)",
         ylabel=f"second principal component ({shares[1]:.0%})",
     )
-    ax.legend(title="class", markerscale=2, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.legend(
+        title="class\n(large: median)",
+        alignment="left",
+        markerscale=2,
+        frameon=False,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+    )
     ax.grid(alpha=0.3)
     return figure
 
@@ -263,6 +306,10 @@ def traversal(images: ArrayLike, steps: ArrayLike) -> "Figure":
         The decoded images: row i has the codes with another number i.
     steps : array (T,)
         What was added to that number, in standard deviations.
+
+    Returns
+    -------
+    Figure
     """
     pictures, moved = np.asarray(images), np.asarray(steps)
     height, width = pictures.shape[:2]

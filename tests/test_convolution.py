@@ -185,6 +185,8 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((6, 1, 5, 5), np.float32)
         ((X, W, np.ones(5, "f4")), {}, ValueError, r"bias has shape \(5,\): \(6,\) is accepted"),
         ((X.astype(int), W), {}, TypeError, "x is int64: float32, float64 and float16 are accepted"),
         ((X.astype(complex), W), {}, TypeError, "x is complex128"),
+        ((None, W), {}, TypeError, "x is None: an array of float32, float64 or float16 is accepted"),
+        ((X, None), {}, TypeError, "weight is None: an array"),
         ((X, W.astype(float)), {}, TypeError, "weight is float64, x is float32: one dtype for both"),
         ((X, W), {"stride": 0}, ValueError, "stride is 0: an int of at least 1 is accepted, or 2 of them"),
         ((X, W), {"stride": (1, 2, 3)}, ValueError, r"stride is \(1, 2, 3\)"),

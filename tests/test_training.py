@@ -202,6 +202,17 @@ def test_bad_trainers(options, error, message):
 # fit.
 
 
+def test_arguments_of_another_kind():
+    model = nn.Sequential(nn.Linear(2, 1))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(TypeError, match="model is 3: a Module is accepted"):
+        Trainer(3, "mse", optimizer)
+    with pytest.raises(TypeError, match="optimizer is None: an Optimizer is accepted"):
+        Trainer(model, "mse", None)
+    with pytest.raises(TypeError, match="schedule is 'cosine': a Schedule is accepted"):
+        Trainer(model, "mse", optimizer, schedule="cosine")
+
+
 def test_fit_learns_and_tells():
     rows = []
     _, history = run(epochs=12, callbacks=[lambda _, row: rows.append(dict(row))])

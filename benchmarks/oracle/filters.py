@@ -82,7 +82,9 @@ def match_template(inputs: dict[str, Array], options: dict[str, Any]) -> dict[st
     norm = float((template**2).sum())
     if name == "sqdiff":
         y = energy - 2 * y + norm
-    return {"y": y / np.sqrt(energy * norm) if normed else y}
+    if normed:  # OpenCV takes a difference larger than both together for 1
+        y = np.minimum(y / np.sqrt(energy * norm), 1.0)
+    return {"y": y}
 
 
 FILTERS: dict[str, Callable[[dict[str, Array], dict[str, Any]], dict[str, Array]]] = {

@@ -68,7 +68,9 @@ class Geometry:
         """Where a phase's pixels stand in the image, and where in the phase; the rest of it is padding."""
         outside, inside = [], []
         for a, s, before, h, extent in zip(phase, self.stride, self.before, self.size, self.extent, strict=True):
-            first = max(0, -(-(before - a) // s))  # the first place whose pixel, place * s + a - before, is in the image
+            first = max(
+                0, -(-(before - a) // s)
+            )  # the first place whose pixel, place * s + a - before, is in the image
             last = min(extent, -(-(h + before - a) // s))
             start = first * s + a - before
             count = max(0, last - first)
@@ -81,9 +83,7 @@ def geometry(x: Shape, weight: Shape, options: Options, pixels: Shape) -> Geomet
     """Of a case's convolution."""
     before = tuple(pair[0] for pair in options["padding"])
     stride, dilation = tuple(options["stride"]), tuple(options["dilation"])
-    return Geometry(
-        x[0], x[1], weight[0], x[2:], weight[2:], pixels, stride, before, dilation, options["groups"]
-    )
+    return Geometry(x[0], x[1], weight[0], x[2:], weight[2:], pixels, stride, before, dilation, options["groups"])
 
 
 def split(image: Array, shape: Geometry) -> dict[Shape, Array]:
@@ -247,7 +247,9 @@ def window_views(x: Array, options: Options, fill: float) -> tuple[Array, list[A
     axes = list(zip(padded.shape[2:], window, stride, strict=True))
     spans = [((h - r) // s) * s + 1 for h, r, s in axes]
     views = [
-        padded[(..., *(slice(r, r + span, s) for r, span, s in zip(tap, spans, stride, strict=True)))]
+        padded[
+            (slice(None), slice(None), *(slice(r, r + span, s) for r, span, s in zip(tap, spans, stride, strict=True)))
+        ]
         for tap in product(*map(range, window))
     ]
     return padded, views
@@ -255,7 +257,8 @@ def window_views(x: Array, options: Options, fill: float) -> tuple[Array, list[A
 
 def max_pool(inputs: dict[str, Array], options: Options) -> Array:
     """The largest pixel of each window."""
-    return np.maximum.reduce(window_views(inputs["x"], options, -np.inf)[1])
+    found: Array = np.maximum.reduce(window_views(inputs["x"], options, -np.inf)[1])
+    return found
 
 
 def avg_pool(inputs: dict[str, Array], options: Options) -> Array:
@@ -277,8 +280,8 @@ def max_pool_grad(inputs: dict[str, Array], options: Options) -> Array:
     padded[...] = 0
     for i, view in enumerate(views):
         view += np.where(winner == i, grad, 0)
-    inner = (slice(p, p + h) for p, h in zip(options["padding"], x.shape[2:], strict=True))
-    return padded[(..., *inner)]
+    inner = [slice(p, p + h) for p, h in zip(options["padding"], x.shape[2:], strict=True)]
+    return padded[(slice(None), slice(None), *inner)]
 
 
 def linear(inputs: dict[str, Array], options: Options) -> Array:

@@ -1,4 +1,4 @@
-"""fastconv's filters: `ndimage`, `signal` and `match_template`, and what a user writes with `conv2d` where they are not.
+"""fastconv's filters: `ndimage`, `signal`, `match_template`, and what a user writes with `conv2d` where they lack.
 
 A function of theirs is taken as soon as it is there. Until then images are padded by NumPy and filtered by `conv2d`,
 grey levels in float32.
@@ -34,7 +34,8 @@ def offered(module: str, name: str) -> Any:
 def correlate(image: Array, taps: Array, mode: str) -> Array:
     """conv2d of an image with its borders, in the taps' dtype."""
     padded = pad(image.astype(taps.dtype, copy=False), taps.shape, mode)
-    return F.conv2d(padded[None, None], taps[None, None])[0, 0]
+    y: Array = F.conv2d(padded[None, None], taps[None, None])[0, 0]
+    return y
 
 
 def filter2d(case: Case, inputs: dict[str, Array]) -> Calls:

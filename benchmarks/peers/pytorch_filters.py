@@ -1,4 +1,4 @@
-"""PyTorch's filters: what its users write with conv1d, conv2d and torch.fft. It has no border like SciPy's "reflect"."""
+"""PyTorch's filters: what users write with conv1d, conv2d and torch.fft. No border of it is SciPy's "reflect"."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def prepare(case: Case, inputs: dict[str, Array]) -> Calls:
     """The call of a filter in its variants; its answer is one tensor in the oracle's layout."""
     calls = OPERATIONS[case.operation](case, inputs)
     if not calls:
-        raise Unsupported("would take minutes")
+        raise Unsupported("conv2d would take minutes, or copy more than 2 GiB of windows")
     return calls
 
 
@@ -65,9 +65,15 @@ def grey(y: Any, dtype: Any) -> Any:
 
 
 def affordable(case: Case, taps: int) -> bool:
-    """Whether conv2d of one channel ends soon, and its copy of the windows fits."""
+    """Whether conv2d of one channel ends soon, and its copy of the windows, if it makes one, fits."""
     pixels = case.arrays["image"][0] * case.arrays["image"][1]
-    return case.flops <= DIRECT_LIMIT and taps * pixels * floats(case.dtype).itemsize <= PATCHES_LIMIT
+    return case.flops <= DIRECT_LIMIT and fits(taps * pixels, case.dtype)
+
+
+def fits(numbers: int, dtype: str) -> bool:
+    """Whether a copy of all windows, of so many numbers, is small enough or not made."""
+    copied = dtype == "float64" or torch.get_num_threads() == 1
+    return not copied or numbers * floats(dtype).itemsize <= PATCHES_LIMIT
 
 
 def passes(image: Any, column: Any, row: Any, mode: str) -> Callable[[], Any]:
@@ -89,7 +95,7 @@ def filter2d(case: Case, inputs: dict[str, Array]) -> Calls:
     calls: Calls = {}
     if affordable(case, exact.size):
         calls["conv2d"] = lambda: grey(correlate(border(image.to(taps.dtype)), taps), image.dtype)
-    if exact.size >= FFT_TAPS:
+    if exact.size >= FFT_TAPS or not calls:
         calls["fft"] = lambda: grey(multiply_spectra(border(image.to(taps.dtype)), taps), image.dtype)
     if (parts := rank_one(exact)) and affordable(case, max(exact.shape)):
         column, row = (torch.from_numpy(part.astype(floats(case.dtype))) for part in parts)
@@ -106,7 +112,7 @@ def gaussian(case: Case, inputs: dict[str, Array]) -> Calls:
     calls: Calls = {}
     if affordable(case, line.size):
         calls["two passes"] = passes(image, taps, taps, "reflect")
-    if square.numel() >= FFT_TAPS:
+    if square.numel() >= FFT_TAPS or not calls:
         calls["fft"] = lambda: grey(multiply_spectra(border(image.to(taps.dtype)), square), image.dtype)
     return calls
 
@@ -134,7 +140,7 @@ def convolve1d(case: Case, inputs: dict[str, Array]) -> Calls:
         return torch.fft.irfft(torch.fft.rfft(x, length) * torch.fft.rfft(taps, length), length)[after:][: len(x)]
 
     calls: Calls = {"fft": fft}
-    if case.flops <= DIRECT_LIMIT and taps.numel() * x.numel() * x.itemsize <= PATCHES_LIMIT:
+    if case.flops <= DIRECT_LIMIT and fits(taps.numel() * x.numel(), case.dtype):
         calls["conv1d"] = lambda: F.conv1d(F.pad(x, (before, after))[None, None], flipped[None, None])[0, 0]
     return calls
 
@@ -144,10 +150,10 @@ def match_template(case: Case, inputs: dict[str, Array]) -> Calls:
     if case.options["method"] != "ccorr":
         raise Unsupported(f"PyTorch has no template matching by {case.options['method']}")
     real = torch.float64 if case.dtype == "float64" else torch.float32
-    image, template = (torch.from_numpy(inputs[name]).to(real) for name in ("image", "template"))
-    calls: Calls = {"fft": lambda: multiply_spectra(image, template)}
+    image, template = (torch.from_numpy(inputs[name]) for name in ("image", "template"))
+    calls: Calls = {"fft": lambda: multiply_spectra(image.to(real), template.to(real))}
     if affordable(case, template.numel()):
-        calls["conv2d"] = lambda: correlate(image, template)
+        calls["conv2d"] = lambda: correlate(image.to(real), template.to(real))
     return calls
 
 

@@ -51,12 +51,14 @@ def filter2d(case: Case, inputs: dict[str, Array]) -> Calls:
     calls: Calls = {}
     if case.flops <= DIRECT_LIMIT:
         calls["direct"] = lambda: ndimage.correlate(image, taps, mode=mode)
+
+    def by(function: Any) -> Callable[[], Array]:
+        return lambda: grey(
+            function(pad(image.astype(real, copy=False), taps.shape, mode), flipped, "valid"), image.dtype
+        )
+
     if taps.size >= FFT_TAPS:
-        for name in ("oaconvolve", "fftconvolve"):
-            function = getattr(signal, name)
-            calls[name] = lambda function=function: grey(
-                function(pad(image.astype(real, copy=False), taps.shape, mode), flipped, "valid"), image.dtype
-            )
+        calls.update(oaconvolve=by(signal.oaconvolve), fftconvolve=by(signal.fftconvolve))
     if parts := rank_one(exact):
         column, row = parts
 
@@ -97,8 +99,13 @@ def match_template(case: Case, inputs: dict[str, Array]) -> Calls:
     """signal.correlate is the method "ccorr"."""
     if case.options["method"] != "ccorr":
         raise Unsupported(f"SciPy has no template matching by {case.options['method']}")
-    image, template = (array.astype(floats(case.dtype)) for array in (inputs["image"], inputs["template"]))
-    return {"correlate": lambda: signal.correlate(image, template, "valid", method="fft")}
+    image, template, real = inputs["image"], inputs["template"], floats(case.dtype)
+
+    def correlate() -> Array:
+        found: Array = signal.correlate(image.astype(real, copy=False), template.astype(real), "valid", method="fft")
+        return found
+
+    return {"correlate": correlate}
 
 
 def single_channel(case: Case, inputs: dict[str, Array]) -> Calls:

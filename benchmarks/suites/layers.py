@@ -75,11 +75,12 @@ def convolution(layer: Convolution, batch: int, which: str, dtype: str = "float3
         "dilation": [1, 1],
         "groups": layer.groups,
     }
-    operation, arrays, more = {
+    ways: dict[str, tuple[str, dict[str, cost.Shape], dict[str, list[int]]]] = {
         "forward": ("conv2d", {"x": x, "weight": weight}, {}),
         "input gradient": ("conv2d_input_grad", {"weight": weight, "grad": grad}, {"input_size": list(x)}),
         "weight gradient": ("conv2d_weight_grad", {"x": x, "grad": grad}, {"weight_size": list(weight)}),
-    }[which]
+    }
+    operation, arrays, more = ways[which]
     filters = "depthwise" if layer.groups > 1 else str(layer.filters)
     wide = " (wide)" if is_wide(layer) else ""
     single = dtype == "float32"
@@ -157,11 +158,12 @@ def pooling(layer: Pooling, batch: int, which: str) -> Case:
 def linear(layer: Linear, batch: int, which: str) -> Case:
     """One pass of a fully connected layer."""
     x, weight, grad = (batch, layer.features), (layer.filters, layer.features), (batch, layer.filters)
-    operation, arrays = {
+    ways: dict[str, tuple[str, dict[str, cost.Shape]]] = {
         "forward": ("linear", {"x": x, "weight": weight, "bias": (layer.filters,)}),
         "input gradient": ("linear_input_grad", {"weight": weight, "grad": grad}),
         "weight gradient": ("linear_weight_grad", {"x": x, "grad": grad}),
-    }[which]
+    }
+    operation, arrays = ways[which]
     return Case(
         suite="layers",
         group="linear",

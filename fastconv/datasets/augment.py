@@ -49,9 +49,9 @@ def shift(x: ArrayLike, pixels: int, rng: Random = None, fill: float = 0.0) -> A
     Examples
     --------
     >>> x = np.arange(1.0, 5.0).reshape(1, 1, 2, 2)
-    >>> shift(x, 1, rng=1)
-    array([[[[0., 1.],
-             [0., 3.]]]])
+    >>> shift(x, 1, rng=2)
+    array([[[[0., 0.],
+             [2., 0.]]]])
     """
     images = host(x, "x")
     axes(images, 4, "x", MEANING)

@@ -130,7 +130,7 @@ def denoising(data: Dataset, sigma: float, seed: Random = 0) -> Dataset:
     --------
     >>> import fastconv as fc
     >>> data = denoising(fc.datasets.load("mnist5k", normalize="unit"), sigma=0.3)
-    >>> float(((data.test.x - data.test.y) ** 2).mean().round(3))
+    >>> round(float(((data.test.x - data.test.y) ** 2).mean()), 3)
     0.09
     """
     rng = checks.generator(seed, "seed")

@@ -1,5 +1,6 @@
 """What every operation asks of its arguments before anything is computed."""
 
+from collections.abc import Collection
 from math import prod
 from typing import Any
 
@@ -13,12 +14,15 @@ from fastconv.typing import Array, Shape
 HALF = np.dtype(np.float16)
 
 
-def floats(**arguments: object) -> tuple[np.dtype[Any], list[Any]]:
+def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.dtype[Any], list[Any]]:
     """The arguments' common dtype, and each as a contiguous array of the dtype that is computed in.
 
-    float32 and float64 are computed as they are, float16 in float32. None stays None. A TypeError names an argument of
-    another dtype, or the first two that differ.
+    float32 and float64 are computed as they are, float16 in float32. An argument that is None stays None if it is among
+    the `optional` ones. A TypeError names an argument of another dtype, or the first two that differ.
     """
+    for name, value in arguments.items():
+        if value is None and name not in optional:
+            raise TypeError(f"{name} is None: an array of float32, float64 or float16 is accepted")
     arrays = {name: None if value is None else floating(value, name) for name, value in arguments.items()}
     given = [(name, array.dtype) for name, array in arrays.items() if array is not None]
     for name, dtype in given:

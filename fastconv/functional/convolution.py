@@ -282,7 +282,7 @@ def _convolve(
     dilation: Size,
     groups: int,
 ) -> Array:
-    dtype, (x, weight, bias) = checks.floats(x=x, weight=weight, bias=bias)
+    dtype, (x, weight, bias) = checks.floats({"bias"}, x=x, weight=weight, bias=bias)
     x, unbatched = checks.batched(x, rank, "x")
     checks.axes(weight, rank + 2, "weight", f"(O, C / groups and {rank} spatial)")
     shape = geometry.convolution(x.shape, weight.shape, stride, padding, dilation, groups)

@@ -128,7 +128,7 @@ def linear_bias_grad(grad_output: ArrayLike) -> Array:
 
 
 def _linear(x: Any, weight: Any, bias: Any) -> Array:
-    dtype, (x, weight, bias) = checks.floats(x=x, weight=weight, bias=bias)
+    dtype, (x, weight, bias) = checks.floats({"bias"}, x=x, weight=weight, bias=bias)
     checks.axes(weight, 2, "weight", "(O, C)")
     checks.last_axis(x, weight.shape[1], "x", "weight's features in")
     if bias is not None:

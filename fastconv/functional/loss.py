@@ -300,7 +300,7 @@ def _options(reduction: object, label_smoothing: object, ignore_index: object) -
 
 def _classes(x: Any, target: Any, weight: Any, ignored: int) -> tuple[np.dtype[Any], Shape, list[Any], bool]:
     """dtype, the losses' shape, x, target and weight with x (N, C, pixels), and whether targets are probabilities."""
-    dtype, (x, weight) = checks.floats(x=x, weight=weight)
+    dtype, (x, weight) = checks.floats({"weight"}, x=x, weight=weight)
     if x.ndim == 0:
         raise ValueError("x is one number, without axes: (C,), (N, C) or (N, C, *spatial) is accepted")
     batched = x.shape if x.ndim > 1 else (1, *x.shape)
@@ -347,9 +347,9 @@ def _soft_target(target: Array, dtype: np.dtype[Any], ignored: int) -> Array:
 def _elements(reduction: object, **arguments: object) -> tuple[np.dtype[Any], list[Any]]:
     """Their dtype, x and target of one shape, and each weight spread to it."""
     checks.choice(reduction, "reduction", REDUCTIONS)
-    dtype, (x, target, *weights) = checks.floats(**arguments)
-    checks.shaped(target, x.shape, "target")
     names = list(arguments)[2:]
+    dtype, (x, target, *weights) = checks.floats(names, **arguments)
+    checks.shaped(target, x.shape, "target")
     spread = [None if w is None else checks.spread(w, x.shape, name) for name, w in zip(names, weights, strict=True)]
     return dtype, [x, target, *spread]
 

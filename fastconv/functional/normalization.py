@@ -187,7 +187,12 @@ def _batch_norm(
     x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: bool, momentum: Any, eps: Any
 ) -> tuple[Array, BatchStatistics]:
     dtype, (x, running_mean, running_var, weight, bias) = checks.floats(
-        x=x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+        {"running_mean", "running_var", "weight", "bias"},
+        x=x,
+        running_mean=running_mean,
+        running_var=running_var,
+        weight=weight,
+        bias=bias,
     )
     momentum, eps, flat = checks.real(momentum, "momentum"), checks.real(eps, "eps"), _flat(x, "x")
     _per_channel(x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
@@ -213,7 +218,7 @@ def _batch_norm(
 
 def _input_grad(grad_output: Any, x: Any, mean: Any, var: Any, weight: Any, training: bool, eps: Any) -> Array:
     dtype, (grad_output, x, mean, var, weight) = checks.floats(
-        grad_output=grad_output, x=x, mean=mean, var=var, weight=weight
+        {"weight"}, grad_output=grad_output, x=x, mean=mean, var=var, weight=weight
     )
     flat, eps = _flat(x, "x"), checks.real(eps, "eps")
     checks.shaped(grad_output, x.shape, "grad_output")

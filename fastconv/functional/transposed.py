@@ -269,7 +269,7 @@ def _transpose(
     groups: int,
     dilation: Size,
 ) -> Array:
-    dtype, (x, weight, bias) = checks.floats(x=x, weight=weight, bias=bias)
+    dtype, (x, weight, bias) = checks.floats({"bias"}, x=x, weight=weight, bias=bias)
     x, unbatched = checks.batched(x, rank, "x")
     checks.axes(weight, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
     shape = geometry.conv_transpose(x.shape, weight.shape, stride, padding, output_padding, groups, dilation)

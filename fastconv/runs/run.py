@@ -69,13 +69,12 @@ def train(
     optimizer = recipe.optimizer(model.parameters(), settings.lr)
     schedule = CosineSchedule(optimizer, settings.epochs) if recipe.cosine else None
     trainer = Trainer(model, recipe.loss, optimizer, schedule=schedule)
-    figures: dict[str, Any] = {**asdict(settings), **_surroundings(), "epochs": []}
-    if resume:
-        _check_same(settings, folder / "metrics.json")
+    rows = _rows_so_far(settings, folder / "metrics.json") if resume else []
+    figures: dict[str, Any] = {**asdict(settings), **_surroundings(), "epochs": rows}
     say(f"{settings.model} on {loaded.name}: {len(data.train)} images to learn from, {len(data.test)} to test with")
 
     def note(_: Trainer, row: dict[str, Any]) -> None:
-        figures["epochs"].append(row)
+        figures["epochs"] = [*figures["epochs"][: row["epoch"] - 1], row]
         _write_json(folder / "metrics.json", figures)
 
     history = fit(
@@ -144,17 +143,19 @@ def _loaded(name: str, normalize: str) -> Dataset:
     return data
 
 
-def _check_same(settings: Settings, path: Path) -> None:
-    """Raise if the figures in the folder are of a run with other settings; more epochs are fine."""
+def _rows_so_far(settings: Settings, path: Path) -> list[Any]:
+    """The rows of the run that goes on; ValueError if it had other settings, but it may get more epochs."""
     if not path.exists():
-        return
+        return []
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        rows = list(before["epochs"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}; remove it to resume without its figures") from None
     for name, value in asdict(settings).items():
         if name != "epochs" and before.get(name) != value:
             raise ValueError(f"{path} is of a run with {name} {before.get(name)}, this one has {value}: give the same")
+    return rows
 
 
 def _surroundings() -> dict[str, Any]:

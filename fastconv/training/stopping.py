@@ -29,6 +29,18 @@ class EarlyStopping:
     ------
     ValueError
         If a parameter is out of range.
+
+    References
+    ----------
+    Prechelt, "Early stopping, but when?", 1998.
+
+    Examples
+    --------
+    >>> stopping = EarlyStopping(patience=2, monitor="loss", restore_best=False)
+    >>> for loss in (1.0, 0.5, 0.6, 0.7):
+    ...     stopping.update(None, {"loss": loss}, "accuracy")
+    >>> stopping.stopped, stopping.best
+    (True, 0.5)
     """
 
     def __init__(

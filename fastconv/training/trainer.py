@@ -50,7 +50,7 @@ class Trainer:
     ValueError
         If there is no loss of that name, or clip_norm is below 0.
     TypeError
-        If the loss is neither a name nor callable.
+        If the loss is neither a name nor callable, or another argument is not of its kind.
 
     Examples
     --------
@@ -74,6 +74,13 @@ class Trainer:
         schedule: Schedule | None = None,
         clip_norm: float | None = None,
     ) -> None:
+        kinds = {"model": (model, Module), "optimizer": (optimizer, Optimizer)}
+        if schedule is not None:
+            kinds["schedule"] = (schedule, Schedule)
+        for name, (value, kind) in kinds.items():
+            if not isinstance(value, kind):
+                article = "an" if kind is Optimizer else "a"
+                raise TypeError(f"{name} is {value!r}: {article} {kind.__name__} is accepted")
         if clip_norm is not None and not clip_norm >= 0:
             raise ValueError(f"clip_norm is {clip_norm!r}: None is accepted, or a number of at least 0")
         self.model, self.optimizer, self.schedule, self.clip_norm = model, optimizer, schedule, clip_norm
