@@ -191,6 +191,9 @@ def test_predictions_of_no_image():
         ({"loss": "hinge"}, ValueError, "loss is 'hinge': .*cross_entropy, l1, mse are accepted, or a function"),
         ({"loss": 3}, TypeError, "loss is 3: a name is accepted"),
         ({"clip_norm": -1}, ValueError, "clip_norm is -1: None is accepted"),
+        ({"model": 3}, TypeError, "model is 3: a Module is accepted"),
+        ({"optimizer": None}, TypeError, "optimizer is None: an Optimizer is accepted"),
+        ({"schedule": "cosine"}, TypeError, "schedule is 'cosine': a Schedule is accepted"),
     ],
 )
 def test_bad_trainers(options, error, message):
@@ -200,17 +203,6 @@ def test_bad_trainers(options, error, message):
 
 
 # fit.
-
-
-def test_arguments_of_another_kind():
-    model = nn.Sequential(nn.Linear(2, 1))
-    optimizer = optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(TypeError, match="model is 3: a Module is accepted"):
-        Trainer(3, "mse", optimizer)
-    with pytest.raises(TypeError, match="optimizer is None: an Optimizer is accepted"):
-        Trainer(model, "mse", None)
-    with pytest.raises(TypeError, match="schedule is 'cosine': a Schedule is accepted"):
-        Trainer(model, "mse", optimizer, schedule="cosine")
 
 
 def test_fit_learns_and_tells():
