@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -51,7 +52,11 @@ class Contestant:
             env=environment,
             start_new_session=True,  # Ctrl-C is the driver's; it ends its contestants itself
         )
-        self.version = str(self.answer().get("version", "unknown"))
+        try:
+            self.version = str(self.answer().get("version", "unknown"))
+        except BaseException:  # Ctrl-C while the library is imported
+            self.close()
+            raise
         self.stop()
 
     def answer(self) -> dict[str, Any]:
@@ -90,6 +95,10 @@ class Contestant:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(BrokenPipeError):  # what was on its way to it
+                if pipe is not None:
+                    pipe.close()
 
 
 def contest(
@@ -100,12 +109,14 @@ def contest(
     report: Callable[[dict[str, Any]], None],
 ) -> dict[str, str]:
     """Let the peers take turns on every case; `report` gets each row as it is done. Returns the versions."""
-    contestants = {name: Contestant(name, threads) for name in peers}
+    contestants: dict[str, Contestant] = {}
     try:
+        contestants.update((name, Contestant(name, threads)) for name in peers)
         with tempfile.TemporaryDirectory() as folder:
             for case in cases:
                 for name in peers:
                     if contestants[name].process.poll() is not None:
+                        contestants[name].close()
                         contestants[name] = Contestant(name, threads)
                 report(row(case, contestants, rounds, Path(folder) / "expected.npz"))
         return {name: contestant.version for name, contestant in contestants.items()}

@@ -10,7 +10,7 @@ from itertools import chain, zip_longest
 from . import suites
 from .case import Case
 
-QUICK = 105.0  # seconds after which a quick run begins nothing more, so that it answers in two minutes
+QUICK = 110.0  # seconds after which a quick run begins nothing more, so that it answers in two minutes
 ROWS_FADE = 0.6  # what a row's time still says about the next one's: the first ones compile
 
 
@@ -41,12 +41,17 @@ def planned(names: list[str], quick: bool, wanted: str = "") -> list[Case]:
     return [case for case in cases if wanted in case.key]
 
 
-def in_turns(cases: list[Case]) -> list[Case]:
-    """A case of each suite in turn, so that a run that ends early has some of all."""
-    by_suite: dict[str, list[Case]] = {}
+def alternating(lists: list[list[Case]]) -> list[Case]:
+    """The first of each list, the second of each, and so on."""
+    return [case for case in chain.from_iterable(zip_longest(*lists)) if case is not None]
+
+
+def queues(cases: list[Case]) -> dict[str, list[Case]]:
+    """The cases of each suite, one of each group in turn, so that a run that ends early has some of all."""
+    found: dict[str, dict[str, list[Case]]] = {}
     for case in cases:
-        by_suite.setdefault(case.suite, []).append(case)
-    return [case for case in chain.from_iterable(zip_longest(*by_suite.values())) if case is not None]
+        found.setdefault(case.suite, {}).setdefault(case.group, []).append(case)
+    return {suite: alternating(list(groups.values())) for suite, groups in found.items()}
 
 
 def within(
@@ -54,16 +59,27 @@ def within(
 ) -> Iterator[Case]:
     """The cases while the budget lasts; each of the others is left out, and said to be.
 
-    A case is expected to take what the slowest of those before it took, the last ones counting most.
+    All suites get the same time: the next case is of the suite that has had the least of it. A case is expected to
+    take what the slowest of its suite took, the last ones counting most.
     """
-    expected = 0.0
-    for case in cases:
-        if not budget.allows(expected, reserve):
-            leave_out(case)
+    if budget.seconds is None:
+        yield from cases
+        return
+    waiting = queues(cases)
+    spent, expected = dict.fromkeys(waiting, 0.0), dict.fromkeys(waiting, 0.0)
+    while waiting:
+        suite = min(waiting, key=spent.__getitem__)
+        if not budget.allows(expected[suite], reserve):
+            for case in waiting.pop(suite):
+                leave_out(case)
             continue
         before = budget.spent()
-        yield case
-        expected = max(budget.spent() - before, ROWS_FADE * expected)
+        yield waiting[suite].pop(0)
+        seconds = budget.spent() - before
+        spent[suite] += seconds
+        expected[suite] = max(seconds, ROWS_FADE * expected[suite])
+        if not waiting[suite]:
+            del waiting[suite]
 
 
 def thread_counts(threads: int) -> list[int]:
@@ -80,6 +96,6 @@ def threaded(cases: list[Case], count: int, wanted: str = "") -> list[Case]:
             greatest[case.group] = case
     unit = "thread" if count == 1 else "threads"
     renamed = [
-        replace(case, group="threads", name=f"{case.name}, {count:2} {unit}") for _, case in sorted(greatest.items())
+        replace(case, group="threads", name=f"{case.name}, {count} {unit}") for _, case in sorted(greatest.items())
     ]
     return [case for case in renamed if wanted in case.key]

@@ -23,6 +23,9 @@ aten = torch.ops.aten
 # By number of axes; a signal has no such layout.
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
+# A gradient's call wants the array that it belongs to, and looks at its shape and layout alone.
+STANDING_IN = {"input_size": "x", "weight_size": "weight"}
+
 
 class PyTorch:
     """Answers are tensors, or a dict of arrays; on a CPU they are there when the call returns."""
@@ -48,6 +51,9 @@ class PyTorch:
         calls = {}
         for name, layout in layouts(rank).items():
             tensors = {key: in_layout(torch.from_numpy(array), layout) for key, array in inputs.items()}
+            for size, key in STANDING_IN.items():
+                if size in case.options:
+                    tensors[key] = in_layout(torch.empty(case.options[size], dtype=getattr(torch, case.dtype)), layout)
             calls[name] = OPERATIONS[operation](rank, tensors, case.options)
         return calls
 
@@ -84,22 +90,17 @@ def conv(rank: int, tensors: Tensors, options: Options) -> Call:
 
 def conv_input_grad(rank: int, tensors: Tensors, options: Options) -> Call:
     """The gradient with respect to x alone: what autograd calls, and torch.nn.grad.conv2d_input."""
-    weight, grad = tensors["weight"], tensors["grad"]
-    layout = CHANNELS_LAST[rank] if rank in CHANNELS_LAST and not grad.is_contiguous() else torch.contiguous_format
-    x = torch.empty(options["input_size"], dtype=grad.dtype).contiguous(memory_format=layout)
-    return gradient(grad, x, weight, options, 0)
+    return gradient(tensors, options, 0)
 
 
 def conv_weight_grad(rank: int, tensors: Tensors, options: Options) -> Call:
     """The gradient with respect to weight alone."""
-    x, grad = tensors["x"], tensors["grad"]
-    layout = CHANNELS_LAST[rank] if rank in CHANNELS_LAST and not x.is_contiguous() else torch.contiguous_format
-    weight = torch.empty(options["weight_size"], dtype=x.dtype).contiguous(memory_format=layout)
-    return gradient(grad, x, weight, options, 1)
+    return gradient(tensors, options, 1)
 
 
-def gradient(grad: Any, x: Any, weight: Any, options: Options, which: int) -> Call:
+def gradient(tensors: Tensors, options: Options, which: int) -> Call:
     """One of convolution's gradients; the values of the array that it belongs to are not read."""
+    grad, x, weight = (tensors[name] for name in ("grad", "x", "weight"))
     stride, padding, dilation, groups = geometry(options)
     none, mask = [0] * len(stride), [i == which for i in range(3)]
     function = aten.convolution_backward.default

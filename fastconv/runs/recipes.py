@@ -75,7 +75,7 @@ RECIPES = {
         normalize="standard",
         task=lambda data, seed: data,
         metric="accuracy",
-        epochs=6,
+        epochs=8,
         cosine=True,
     ),
     "unet": Recipe(
