@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 from numba import prange
 
-from fastconv.backends.cpu.runtime import kernel
+from fastconv.backends.cpu.runtime import kernel, kernel_of_sums
 from fastconv.backends.cpu.taps import from_phases, taps, to_phases
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
@@ -153,7 +153,7 @@ def sum_taps(x, grad, grad_weight, starts, offsets, groups):  # type: ignore[no-
             grad_weight[o, c, k] = total
 
 
-@kernel
+@kernel_of_sums
 def sum_pixels(grad, grad_bias):  # type: ignore[no-untyped-def]
     """grad_bias[o] = sum over n, p of grad[n, o, p], in float64."""
     for o in prange(grad.shape[1]):

@@ -7,7 +7,7 @@ import numpy as np
 from numba import prange
 
 from fastconv.backends.cpu.convolution import convolution_bias_grad
-from fastconv.backends.cpu.runtime import kernel
+from fastconv.backends.cpu.runtime import kernel, kernel_of_sums
 from fastconv.typing import Array
 
 BLOCK = 16  # features out of one task of the forward pass: their weights stay in the cache for all rows
@@ -40,7 +40,7 @@ def linear_bias_grad(grad_output: Array) -> Array:
     return convolution_bias_grad(grad_output)
 
 
-@kernel
+@kernel_of_sums
 def dot_rows(x, weight, bias, y):  # type: ignore[no-untyped-def]
     """y[n, o] = bias[o] + sum over k of x[n, k] weight[o, k].
 

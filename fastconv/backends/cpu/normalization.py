@@ -7,7 +7,7 @@ import numpy as np
 from numba import prange
 
 from fastconv.backends.cpu.convolution import convolution_bias_grad
-from fastconv.backends.cpu.runtime import kernel
+from fastconv.backends.cpu.runtime import kernel, kernel_of_sums
 from fastconv.typing import Array
 
 IEEE = np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
@@ -79,7 +79,7 @@ def _products(grad_output: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     return sums, products
 
 
-@kernel
+@kernel_of_sums
 def channel_moments(x, mean, var):  # type: ignore[no-untyped-def]
     """mean[c] = sum over n, p of x[n, c, p] / count; var[c] = sum of (x - mean)² / count."""
     for c in prange(x.shape[1]):
@@ -98,7 +98,7 @@ def channel_moments(x, mean, var):  # type: ignore[no-untyped-def]
         mean[c], var[c] = middle, total / count
 
 
-@kernel
+@kernel_of_sums
 def channel_products(grad, x, mean, sums, products):  # type: ignore[no-untyped-def]
     """sums[c] = sum over n, p of grad[n, c, p]; products[c] = sum of grad (x - mean)."""
     for c in prange(x.shape[1]):

@@ -22,8 +22,11 @@ from numba import config, njit
 from fastconv import threads
 from fastconv.typing import Array
 
-# No "nnan" and no "ninf": NaN and infinity travel as IEEE says.
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+# What LLVM may do with floating-point arithmetic. No "nnan" and no "ninf": NaN and infinity travel as IEEE says. And no
+# "reassoc" but where sums must become vectors: Numba orders a parallel loop's variables by their hash, LLVM orders the
+# terms of an expression by its variables, and so the bits of a result would change from one compilation to the next.
+EXACT = {"contract", "nsz"}
+SUMS = {*EXACT, "reassoc"}
 
 # Numbers in all arrays of a call, below which one thread is faster: waking others takes as long as the work, and on a
 # busy machine a hundred times as long.
@@ -42,24 +45,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class kernel:  # noqa: N801 (reads as the decorator it is)
-    """Compile a function of arrays and numbers with Numba, its `prange` loops on all threads."""
+class Kernel:
+    """A function of arrays and numbers that Numba compiles, its `prange` loops on all threads."""
 
-    def __init__(self, function: Callable[..., None]) -> None:
-        self.__doc__, self.__name__, self.function = function.__doc__, function.__name__, function
+    def __init__(self, function: Callable[..., None], fastmath: set[str]) -> None:
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self.function, self.options = function, {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
 
     @cached_property
     def parallel(self) -> Callable[..., None]:
         """The kernel on threads."""
-        compiled: Callable[..., None] = njit(
-            parallel=True, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH
-        )(self.function)
+        compiled: Callable[..., None] = njit(parallel=True, cache=True, **self.options)(self.function)
         return compiled
 
     @cached_property
     def serial(self) -> Callable[..., None]:
         """The twin without threads. It is not cached: Numba's cache would take one for the other."""
-        compiled: Callable[..., None] = njit(nogil=True, error_model="numpy", fastmath=FASTMATH)(self.function)
+        compiled: Callable[..., None] = njit(**self.options)(self.function)
         return compiled
 
     def __call__(self, *args: Any) -> None:
@@ -79,6 +81,16 @@ class kernel:  # noqa: N801 (reads as the decorator it is)
             self.serial(*args)
         else:
             with_threads(wanted, self.parallel, args)
+
+
+def kernel(function: Callable[..., None]) -> Kernel:
+    """Make a function a kernel whose expressions are computed as they are written."""
+    return Kernel(function, EXACT)
+
+
+def kernel_of_sums(function: Callable[..., None]) -> Kernel:
+    """Make a function a kernel whose inner loops are sums of one term, in an order that suits the vector units."""
+    return Kernel(function, SUMS)
 
 
 def _layer() -> str | None:
