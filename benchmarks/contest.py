@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -25,9 +26,10 @@ from .case import Case
 from .oracle import expected
 from .peers import installed
 
-PAUSE = 0.03  # seconds between two turns
-FIRST_ANSWER = 900.0  # seconds: a cold compiler and a large case
 CAN_STOP = hasattr(signal, "SIGSTOP")
+PAUSE = 0.03 if CAN_STOP else 0.3  # seconds between two turns; threads that nothing stops spin for some time
+PATIENCE = 900.0  # seconds for an answer: a cold compiler and a large case take minutes
+LIVES = 3  # how often a peer's process is started; one that keeps dying would cost every row a start
 
 
 class Contestant:
@@ -35,21 +37,13 @@ class Contestant:
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
-        count = str(threads)
-        environment = {
-            **os.environ,
-            **dict.fromkeys(
-                ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTCONV_NUM_THREADS"), count
-            ),
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]),
-        }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.worker", name, count],
+            [sys.executable, "-m", f"{__package__}.worker", name, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("FASTCONV_BENCH_VERBOSE") else subprocess.DEVNULL,
             text=True,
-            env=environment,
+            env=variables(threads),
             start_new_session=True,  # Ctrl-C is the driver's; it ends its contestants itself
         )
         try:
@@ -60,9 +54,14 @@ class Contestant:
         self.stop()
 
     def answer(self) -> dict[str, Any]:
-        """The next reply; a process that died answers that it did."""
+        """The next reply; a process that died, or was ended as it gave none, answers that it did."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        late = threading.Timer(PATIENCE, self.process.kill)
+        late.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            late.cancel()
         if not line:
             return {"status": "failed", "reason": f"the process ended with status {self.process.wait()}"}
         reply: dict[str, Any] = json.loads(line)
@@ -101,6 +100,18 @@ class Contestant:
                     pipe.close()
 
 
+def variables(threads: int) -> dict[str, str]:
+    """The environment of a process of this suite: where its modules are, and every library's number of threads."""
+    assert __package__
+    root = str(Path(__file__).parents[len(__package__.split("."))])
+    counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTCONV_NUM_THREADS")
+    return {
+        **os.environ,
+        **dict.fromkeys(counts, str(threads)),
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+    }
+
+
 def contest(
     cases: Iterable[Case],
     peers: list[str],
@@ -110,12 +121,14 @@ def contest(
 ) -> dict[str, str]:
     """Let the peers take turns on every case; `report` gets each row as it is done. Returns the versions."""
     contestants: dict[str, Contestant] = {}
+    lives = dict.fromkeys(peers, LIVES - 1)
     try:
         contestants.update((name, Contestant(name, threads)) for name in peers)
         with tempfile.TemporaryDirectory() as folder:
             for case in cases:
                 for name in peers:
-                    if contestants[name].process.poll() is not None:
+                    if contestants[name].process.poll() is not None and lives[name]:
+                        lives[name] -= 1
                         contestants[name].close()
                         contestants[name] = Contestant(name, threads)
                 report(row(case, contestants, rounds, Path(folder) / "expected.npz"))

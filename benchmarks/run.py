@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from . import startup, table
 from .case import Case
-from .contest import contest
+from .contest import contest, variables
 from .progress import Progress
 from .results import STAGES, Document, key, save
 from .schedule import QUICK, Budget, planned, thread_counts, threaded, within
@@ -159,12 +157,11 @@ class Run:
 
 def roofs_on(threads: int) -> dict[str, float] | str:
     """The roofs on so many threads, or why there are none."""
-    assert __package__
-    root = str(Path(__file__).parents[len(__package__.split("."))])
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     command = [sys.executable, "-m", f"{__package__}.roofs", str(threads)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=variables, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=LIMIT, env=variables(threads), check=False
+        )
     except subprocess.TimeoutExpired:
         return f"no answer in {LIMIT:.0f} s"
     if done.returncode:

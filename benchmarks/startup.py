@@ -19,7 +19,7 @@ from typing import Any
 
 from fastconv.threads import available
 
-from .peers import LIBRARIES
+from .peers import installed
 
 REPETITIONS = 5
 LIMIT = 300.0  # seconds for one process
@@ -151,7 +151,7 @@ def environment(threads: int, caches: str) -> dict[str, str]:
 
 def main() -> None:
     """`python -m benchmarks.startup [PEER ...]` prints what is measured, as JSON."""
-    wanted = sys.argv[1:] or [name for name, module in LIBRARIES.items() if importlib.util.find_spec(module)]
+    wanted = sys.argv[1:] or installed()
     print(json.dumps(measure(wanted, available()), indent=1))
 
 

@@ -1,4 +1,4 @@
-"""The command line: `fastconv train` and `fastconv info`.
+"""The command line: `fastconv train`, `fastconv bench` and `fastconv info`.
 
 What the user did wrong ends with status 2, what the machine lacks with 1, Ctrl-C with 130, each with one line that says
 what to do.
@@ -6,6 +6,7 @@ what to do.
 
 import argparse
 import ctypes
+import importlib
 import math
 import os
 import platform
@@ -47,8 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status: 0, 1 (a file can't be written), 2 (wrong arguments or data), 130 (Ctrl-C).
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["bench"]:  # it has a parser of its own
+        return _bench(words[1:])
     try:
-        options = parser().parse_args(arguments)
+        options = parser().parse_args(words)
         status: int = options.command(options)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
@@ -64,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = Parser(prog="fastconv", description="Convolution and convolutional networks in pure Python.")
-    commands = top.add_subparsers(title="commands", required=True, metavar="{train,info}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="{train,bench,info}")
     command = commands.add_parser(
         "train",
         help="train a model",
@@ -85,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     command.add_argument("--out", help="the run's folder (default: runs/<model>, or runs/<model>-2 and so on)")
     command.set_defaults(command=_train)
+    commands.add_parser("bench", help="measure fastconv beside other libraries (fastconv bench --help says how)")
     told = commands.add_parser("info", help="what fastconv found on this machine")
     told.set_defaults(command=_info)
     return top
@@ -124,6 +129,12 @@ def _train(options: argparse.Namespace) -> int:
         _say(f"the noisy images' mean squared error is {figures['noisy_mse']:.4f}")
     _say(f"weights, figures and pictures are in {folder}")
     return 0
+
+
+def _bench(arguments: list[str]) -> int:
+    """`fastconv bench`: the suite is not part of what a program needs, so it is imported here alone."""
+    status: int = importlib.import_module("fastconv.benchmarks.command").main(arguments)
+    return status
 
 
 def _resuming(options: argparse.Namespace, folder: Path) -> str:

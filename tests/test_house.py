@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,14 @@ def test_importing_compiles_nothing_and_loads_no_library():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_every_folder_is_installed():
+    listed = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    found = {".".join(("fastconv", *p.parent.relative_to(PACKAGE).parts)) for p in PACKAGE.rglob("__init__.py")}
+    suite = PACKAGE.parent / "benchmarks"
+    found |= {".".join(("fastconv", *p.parent.relative_to(suite.parent).parts)) for p in suite.rglob("__init__.py")}
+    assert set(listed["packages"]) == found
 
 
 def test_the_public_names():

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 from ..case import Array, Case
 
-# name -> the module that must be installed
+# name -> the modules that must be installed
 LIBRARIES = {
-    "fastconv": "fastconv",
-    "pytorch": "torch",
-    "jax": "jax",
-    "opencv": "cv2",
-    "scipy": "scipy",
-    "numpy": "numpy",
-    "onnxruntime": "onnxruntime",
+    "fastconv": ["fastconv"],
+    "pytorch": ["torch"],
+    "jax": ["jax"],
+    "opencv": ["cv2"],
+    "scipy": ["scipy"],
+    "numpy": ["numpy"],
+    "onnxruntime": ["onnxruntime", "onnx"],
 }
 
 
@@ -50,7 +50,7 @@ class Peer(Protocol):
 
 def installed() -> list[str]:
     """The peers that can be compared here, fastconv first."""
-    return [name for name, module in LIBRARIES.items() if importlib.util.find_spec(module) is not None]
+    return [name for name, modules in LIBRARIES.items() if all(map(importlib.util.find_spec, modules))]
 
 
 def load(name: str, threads: int) -> Peer:
