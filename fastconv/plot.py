@@ -109,7 +109,7 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: Sequenc
     side = 2.2 + 0.52 * count
     figure = _figure(side + 0.8, side)
     ax = figure.subplots()
-    image = ax.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
+    image = ax.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, int(wrong.max())))
     for i in range(count):
         for j in range(count):
             if table[i, j]:
