@@ -151,14 +151,21 @@ def curve(rows: Sequence[Row]) -> list[str]:
 
 
 def reasons(rows: Sequence[Row]) -> list[str]:
-    """Why rows are missing, each reason once."""
+    """Why rows are missing: each failure's reason once, and in one line what libraries don't offer."""
     names: dict[tuple[str, str, str], list[str]] = {}
+    lacking: dict[str, int] = {}
     for place, peer, status, reason in failures(rows):
-        names.setdefault((peer, status, reason), []).append(place.split("/", 2)[2])
-    return [
+        if status == "unsupported":
+            lacking[peer] = lacking.get(peer, 0) + 1
+        else:
+            names.setdefault((peer, status, reason), []).append(place.split("/", 2)[2])
+    lines = [
         f"{peer} {status}: {reason or 'no reason given'} ({of[0] if len(of) == 1 else counted(len(of))})"
         for (peer, status, reason), of in names.items()
     ]
+    if lacking:
+        lines.append("not offered: " + ", ".join(f"{peer} {counted(count)}" for peer, count in lacking.items()))
+    return lines
 
 
 def startup(document: Document) -> tuple[list[str], list[list[str]]]:
