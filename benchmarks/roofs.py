@@ -73,7 +73,7 @@ def fma_kernel(lanes: int) -> Any:
     return kernel
 
 
-@njit(parallel=True, nogil=True, fastmath=True)
+@njit(parallel=True, nogil=True)
 def triad(a: Any, b: Any, c: Any, scale: Any) -> None:
     """a = b + scale * c."""
     for i in prange(a.size):
