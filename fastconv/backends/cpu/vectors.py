@@ -1,0 +1,192 @@
+"""Vector instructions: what kernels are written in, where the compiler's own choice of vectors would not do.
+
+An instruction set is two literal ints, the bytes of a number and the numbers in a register, so that a kernel's code is
+the same on every machine and for both dtypes. Addresses are int64 and count bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+Value = Any  # of llvmlite's IR
+
+
+class Emit:
+    """Writes instructions on vectors of `lanes` numbers of `item` bytes, at the builder's place."""
+
+    def __init__(self, builder: Any, item: int, lanes: int) -> None:
+        self.b, self.item, self.lanes = builder, item, lanes
+        self.scalar = ir.FloatType() if item == 4 else ir.DoubleType()
+        self.vector = ir.VectorType(self.scalar, lanes)
+        self.name = f"v{lanes}f{8 * item}"
+        self.zero = ir.Constant(self.vector, [0.0] * lanes)
+
+    def call(self, name: str, result: Any, *args: Value) -> Value:
+        """One of LLVM's intrinsic functions."""
+        kind = ir.FunctionType(result, [a.type for a in args])
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), args)
+
+    def int(self, value: Value) -> Value:
+        """An int64, from a Python int or an IR value of any width."""
+        if isinstance(value, int):
+            return I64(value)
+        return value if value.type == I64 else self.b.sext(value, I64)
+
+    def at(self, base: Value, *terms: Value) -> Value:
+        """A sum of byte addresses: ints, IR values or (int, IR value) products."""
+        for term in terms:
+            if isinstance(term, tuple):
+                term = self.b.mul(self.int(term[0]), self.int(term[1]))
+            if not (isinstance(term, int) and term == 0):
+                base = self.b.add(base, self.int(term))
+        return base
+
+    def pointer(self, address: Value, kind: Any) -> Value:
+        """The address as a pointer to this type."""
+        return self.b.inttoptr(address, kind.as_pointer())
+
+    def element(self, address: Value, offset: Value, kind: Any) -> Value:
+        """A pointer some bytes after an address, in a form that addressing modes take."""
+        place = self.b.gep(self.pointer(address, ir.IntType(8)), [self.int(offset)])
+        return self.b.bitcast(place, kind.as_pointer())
+
+    def load(self, address: Value, offset: Value = 0) -> Value:
+        """A vector."""
+        return self.b.load(self.element(address, offset, self.vector), align=self.item)
+
+    def store(self, value: Value, address: Value, offset: Value = 0) -> None:
+        """Store a vector."""
+        self.b.store(value, self.element(address, offset, self.vector), align=self.item)
+
+    def number(self, address: Value, offset: Value = 0) -> Value:
+        """A single number."""
+        return self.b.load(self.element(address, offset, self.scalar), align=self.item)
+
+    def offset(self, table: Value, index: Value) -> Value:
+        """An int32 of a table, as int64."""
+        return self.b.sext(self.b.load(self.b.gep(self.pointer(table, I32), [self.int(index)])), I64)
+
+    def splat(self, scalar: Value) -> Value:
+        """A vector of one number."""
+        kind = ir.VectorType(scalar.type, self.lanes)
+        one = self.b.insert_element(ir.Constant(kind, ir.Undefined), scalar, I32(0))
+        return self.b.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+
+    def constant(self, value: float) -> Value:
+        """A vector of one constant."""
+        return ir.Constant(self.vector, [float(value)] * self.lanes)
+
+    def fma(self, x: Value, y: Value, z: Value) -> Value:
+        """x * y + z, rounded once."""
+        return self.call(f"llvm.fma.{self.name}", self.vector, x, y, z)
+
+    def first(self, count: Value) -> Value:
+        """The mask of the first `count` lanes, an int or an IR value."""
+        if isinstance(count, int):
+            return ir.Constant(ir.VectorType(I1, self.lanes), [lane < count for lane in range(self.lanes)])
+        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
+        return self.b.icmp_signed("<", numbers, self.splat(self.int(count)))
+
+    def masked_load(self, mask: Value, address: Value, offset: Value = 0) -> Value:
+        """A vector whose other lanes are 0; their memory is not touched."""
+        place = self.element(address, offset, self.vector)
+        name = f"llvm.masked.load.{self.name}.p0"
+        return self.call(name, self.vector, place, I32(self.item), mask, self.zero)
+
+    def masked_store(self, value: Value, mask: Value, address: Value, offset: Value = 0) -> None:
+        """Store some lanes of a vector."""
+        place = self.element(address, offset, self.vector)
+        self.call(f"llvm.masked.store.{self.name}.p0", ir.VoidType(), value, place, I32(self.item), mask)
+
+    def transposed(self, rows: Sequence[Value]) -> list[Value]:
+        """A square of as many vectors as a vector has lanes, rows for columns."""
+        found, lanes = list(rows), self.lanes
+        bit = 1
+        while bit < lanes:  # swap the off-diagonal blocks of 1, 2, 4, ... lanes
+            low = [lane if not lane & bit else (lane ^ bit) + lanes for lane in range(lanes)]
+            high = [lane | bit if not lane & bit else lane + lanes for lane in range(lanes)]
+            found = [
+                self.shuffle(found[i & ~bit], found[i | bit], high if i & bit else low) for i in range(lanes)
+            ]
+            bit *= 2
+        return found
+
+    def shuffle(self, u: Value, v: Value, lanes: Sequence[int]) -> Value:
+        """The lanes of two vectors in this order; the second one's count on."""
+        return self.b.shuffle_vector(u, v, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
+
+    def loop(
+        self, count: Value, start: Sequence[Value], step: Callable[[Value, list[Value]], Sequence[Value]]
+    ) -> list[Value]:
+        """Carry values through `count` steps, which may be none: `step(index, values)` gives the next ones."""
+        before = self.b.block
+        head, inside = self.b.append_basic_block("head"), self.b.append_basic_block("step")
+        done = self.b.append_basic_block("done")
+        self.b.branch(head)
+        self.b.position_at_end(head)
+        index = self.b.phi(I64)
+        carried = [self.b.phi(value.type) for value in start]
+        self.b.cbranch(self.b.icmp_signed("<", index, self.int(count)), inside, done)
+        self.b.position_at_end(inside)
+        following = step(index, list(carried))
+        after = self.b.add(index, I64(1))
+        end = self.b.block
+        self.b.branch(head)
+        index.add_incoming(I64(0), before)
+        index.add_incoming(after, end)
+        for phi, first, value in zip(carried, start, following, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(value, end)
+        self.b.position_at_end(done)
+        return list(carried)
+
+    def dot(self, row: Sequence[float], xs: Sequence[Value]) -> Value:
+        """The sum of constants times vectors; a factor of 0 leaves its term out, one of 1 costs no product."""
+        terms = sorted(((float(c), x) for c, x in zip(row, xs, strict=True) if c), key=lambda term: term[0] != 1)
+        (c, total), *rest = terms
+        total = total if c == 1 else self.b.fmul(self.constant(c), total)
+        for c, x in rest:
+            total = self.b.fadd(total, x) if c == 1 else self.fma(self.constant(c), x, total)
+        return total
+
+
+def instruction(literals: int) -> Callable[[Callable[..., None]], Any]:
+    """Make a function that emits code an instruction of compiled code.
+
+    Its first `literals` arguments are literal ints, the bytes of a number and the lanes of a vector first; it gets an
+    `Emit` for these two, then the other literals, then the rest, which are int64 values.
+    """
+
+    def wrap(write: Callable[..., None]) -> Any:
+        @intrinsic
+        @functools.wraps(write)
+        def typed(typingctx: Any, *args: Any) -> Any:
+            if not all(isinstance(kind, types.IntegerLiteral) for kind in args[:literals]):
+                return None
+            item, lanes, *others = [kind.literal_value for kind in args[:literals]]
+
+            def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                write(Emit(builder, item, lanes), *others, *values[literals:])
+                return context.get_dummy_value()
+
+            return types.void(*args[:literals], *[types.int64] * (len(args) - literals)), codegen
+
+        return typed
+
+    return wrap
+
+
+def aligned(size: int, dtype: Any) -> Any:
+    """An uninitialised array that begins on a cache line."""
+    raw = np.empty(size * np.dtype(dtype).itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size * np.dtype(dtype).itemsize].view(dtype)
