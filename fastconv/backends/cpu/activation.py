@@ -10,12 +10,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numba import prange
 
-from fastconv.backends.cpu.runtime import kernel
+from fastconv.backends.cpu.kernels import kernel
 from fastconv.typing import Array
 
-BLOCK = 4096  # elements of one parallel iteration, whatever the number of threads
+BLOCK = 4096  # elements of one task, whatever the number of threads
 STRIP = 64  # places after `dim` that softmax takes at a time
 CUBIC = 0.044715  # of Hendrycks and Gimpel's approximation of the normal distribution
 RATE = math.sqrt(2 / math.pi)
@@ -114,141 +113,146 @@ def log_softmax_input_grad(grad_output: Array, y: Array, dim: int) -> Array:
 def dropout(x: Array, mask: Array, p: float) -> Array:
     """y = x / (1 - p) where the mask keeps it, else 0."""
     y = np.empty_like(x)
-    map_dropout(x.reshape(-1), mask.reshape(-1), x.dtype.type(1 - p), y.reshape(-1))
+    map_dropout(blocks(x), x.reshape(-1), mask.reshape(-1), x.dtype.type(1 - p), y.reshape(-1))
     return y
 
 
 def _each(mapping: Callable[..., None], first: Array, *others: Any) -> Array:
     """The elementwise kernel's result, for arrays of one shape and then numbers."""
     y = np.empty_like(first)
-    mapping(*[a.reshape(-1) if isinstance(a, np.ndarray) else a for a in (first, *others, y)])
+    mapping(blocks(y), *[a.reshape(-1) if isinstance(a, np.ndarray) else a for a in (first, *others, y)])
     return y
+
+
+def blocks(array: Array) -> int:
+    """The tasks of an elementwise kernel."""
+    return (array.size + BLOCK - 1) // BLOCK
 
 
 def _along(dim: int, mapping: Callable[..., None], *arrays: Array) -> Array:
     """The kernel's result along one axis, every other axis folded into that before or after it."""
     y, shape = np.empty_like(arrays[0]), arrays[0].shape
     folded = prod(shape[:dim]), prod(shape[dim : dim + 1]), prod(shape[dim + 1 :])
-    mapping(*[a.reshape(folded) for a in (*arrays, y)])
+    mapping(folded[0] * ((folded[2] + STRIP - 1) // STRIP), *[a.reshape(folded) for a in (*arrays, y)])
     return y
 
 
 @kernel
-def map_tanh(x, y):  # type: ignore[no-untyped-def]
+def map_tanh(x, y, first, end):  # type: ignore[no-untyped-def]
     """y[i] = tanh x[i]."""
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             y[i] = math.tanh(x[i])
 
 
 @kernel
-def map_tanh_grad(grad, y, grad_x):  # type: ignore[no-untyped-def]
+def map_tanh_grad(grad, y, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] (1 - y[i]²)."""
     one = grad.dtype.type(1)
-    for block in prange((y.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(y.size, (block + 1) * BLOCK)):
             grad_x[i] = grad[i] * (one - y[i] * y[i])
 
 
 @kernel
-def map_sigmoid(x, y):  # type: ignore[no-untyped-def]
+def map_sigmoid(x, y, first, end):  # type: ignore[no-untyped-def]
     """y[i] = 1 / (1 + exp(-x[i]))."""
     one = x.dtype.type(1)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             y[i] = one / (one + math.exp(-x[i]))
 
 
 @kernel
-def map_sigmoid_grad(grad, y, grad_x):  # type: ignore[no-untyped-def]
+def map_sigmoid_grad(grad, y, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] y[i] (1 - y[i])."""
     one = grad.dtype.type(1)
-    for block in prange((y.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(y.size, (block + 1) * BLOCK)):
             grad_x[i] = grad[i] * y[i] * (one - y[i])
 
 
 @kernel
-def map_relu(x, y):  # type: ignore[no-untyped-def]
+def map_relu(x, y, first, end):  # type: ignore[no-untyped-def]
     """y[i] = 0 where x[i] <= 0, else x[i]: so that NaN stays NaN."""
     zero = x.dtype.type(0)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             y[i] = zero if x[i] <= zero else x[i]
 
 
 @kernel
-def map_relu_grad(grad, x, grad_x):  # type: ignore[no-untyped-def]
+def map_relu_grad(grad, x, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = 0 where x[i] <= 0, else grad[i]."""
     zero = x.dtype.type(0)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             grad_x[i] = zero if x[i] <= zero else grad[i]
 
 
 @kernel
-def map_leaky_relu_grad(grad, x, slope, grad_x):  # type: ignore[no-untyped-def]
+def map_leaky_relu_grad(grad, x, slope, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] where x[i] > 0, else slope grad[i]; with x for grad it is the activation itself."""
     zero = x.dtype.type(0)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             grad_x[i] = grad[i] if x[i] > zero else slope * grad[i]
 
 
 @kernel
-def map_elu(x, alpha, y):  # type: ignore[no-untyped-def]
+def map_elu(x, alpha, y, first, end):  # type: ignore[no-untyped-def]
     """y[i] = x[i] where x[i] > 0, else alpha (exp x[i] - 1)."""
     zero = x.dtype.type(0)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             y[i] = x[i] if x[i] > zero else alpha * math.expm1(x[i])
 
 
 @kernel
-def map_elu_grad(grad, x, alpha, grad_x):  # type: ignore[no-untyped-def]
+def map_elu_grad(grad, x, alpha, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] where x[i] > 0, else grad[i] alpha exp x[i]."""
     zero = x.dtype.type(0)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             grad_x[i] = grad[i] if x[i] > zero else grad[i] * alpha * math.exp(x[i])
 
 
 @kernel
-def map_gelu(x, y):  # type: ignore[no-untyped-def]
+def map_gelu(x, y, first, end):  # type: ignore[no-untyped-def]
     """y[i] = x[i] (1 + erf(x[i] / sqrt 2)) / 2."""
     half, one, root = x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(math.sqrt(0.5))
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             y[i] = x[i] * (half * (one + math.erf(x[i] * root)))
 
 
 @kernel
-def map_gelu_grad(grad, x, grad_x):  # type: ignore[no-untyped-def]
+def map_gelu_grad(grad, x, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] ((1 + erf(x[i] / sqrt 2)) / 2 + x[i] exp(-x[i]² / 2) / sqrt(2 pi))."""
     half, one, root = x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(math.sqrt(0.5))
     peak = x.dtype.type(1 / math.sqrt(2 * math.pi))
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             normal = half * (one + math.erf(x[i] * root))
             grad_x[i] = grad[i] * (normal + x[i] * (peak * math.exp(-half * x[i] * x[i])))
 
 
 @kernel
-def map_gelu_tanh(x, y):  # type: ignore[no-untyped-def]
+def map_gelu_tanh(x, y, first, end):  # type: ignore[no-untyped-def]
     """y[i] = x[i] (1 + tanh(sqrt(2 / pi) (x[i] + 0.044715 x[i]³))) / 2."""
     half, one = x.dtype.type(0.5), x.dtype.type(1)
     rate, cubic = x.dtype.type(RATE), x.dtype.type(RATE * CUBIC)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             y[i] = x[i] * (half * (one + math.tanh(x[i] * (rate + cubic * (x[i] * x[i])))))
 
 
 @kernel
-def map_gelu_tanh_grad(grad, x, grad_x):  # type: ignore[no-untyped-def]
+def map_gelu_tanh_grad(grad, x, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] times the derivative of `map_gelu_tanh`."""
     half, one = x.dtype.type(0.5), x.dtype.type(1)
     rate, cubic, triple = x.dtype.type(RATE), x.dtype.type(RATE * CUBIC), x.dtype.type(3 * RATE * CUBIC)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             square = x[i] * x[i]
             t = math.tanh(x[i] * (rate + cubic * square))
@@ -256,10 +260,10 @@ def map_gelu_tanh_grad(grad, x, grad_x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def map_softplus(x, beta, threshold, y):  # type: ignore[no-untyped-def]
+def map_softplus(x, beta, threshold, y, first, end):  # type: ignore[no-untyped-def]
     """y[i] = x[i] where z = beta x[i] > threshold, else (max(z, 0) + log(1 + exp(-|z|))) / beta."""
     zero = x.dtype.type(0)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             z = beta * x[i]
             smooth = (z if z > zero else zero) + math.log1p(math.exp(-abs(z)))
@@ -267,77 +271,77 @@ def map_softplus(x, beta, threshold, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def map_softplus_grad(grad, x, beta, threshold, grad_x):  # type: ignore[no-untyped-def]
+def map_softplus_grad(grad, x, beta, threshold, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] where z = beta x[i] > threshold, else grad[i] / (1 + exp(-z))."""
     one = x.dtype.type(1)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             z = beta * x[i]
             grad_x[i] = grad[i] if z > threshold else grad[i] / (one + math.exp(-z))
 
 
 @kernel
-def map_dropout(x, mask, kept, y):  # type: ignore[no-untyped-def]
+def map_dropout(x, mask, kept, y, first, end):  # type: ignore[no-untyped-def]
     """y[i] = x[i] / kept where mask[i], else 0."""
     zero = x.dtype.type(0)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             y[i] = x[i] / kept if mask[i] else zero
 
 
 @kernel
-def normalise_exponentials(x, y):  # type: ignore[no-untyped-def]
+def normalise_exponentials(x, y, first, end):  # type: ignore[no-untyped-def]
     """y[n, c, j] = exp(x[n, c, j] - top) / sum over c of the same, with top the largest over c; sums in float64."""
     strips = (x.shape[2] + STRIP - 1) // STRIP
-    for task in prange(x.shape[0] * strips):
+    for task in range(first, end):
         n, begin = task // strips, task % strips * STRIP
-        end = min(x.shape[2], begin + STRIP)
-        top, total = np.full(end - begin, -np.inf, x.dtype), np.zeros(end - begin)
+        stop = min(x.shape[2], begin + STRIP)
+        top, total = np.full(stop - begin, -np.inf, x.dtype), np.zeros(stop - begin)
         for c in range(x.shape[1]):
-            row = x[n, c, begin:end]
+            row = x[n, c, begin:stop]
             for j in range(row.size):
                 top[j] = row[j] if row[j] > top[j] else top[j]
         for c in range(x.shape[1]):
-            row, out = x[n, c, begin:end], y[n, c, begin:end]
+            row, out = x[n, c, begin:stop], y[n, c, begin:stop]
             for j in range(row.size):
                 out[j] = math.exp(row[j] - top[j])
                 total[j] += out[j]
         for c in range(x.shape[1]):
-            out = y[n, c, begin:end]
+            out = y[n, c, begin:stop]
             for j in range(out.size):
                 out[j] = out[j] / total[j]
 
 
 @kernel
-def subtract_log_sum(x, y):  # type: ignore[no-untyped-def]
+def subtract_log_sum(x, y, first, end):  # type: ignore[no-untyped-def]
     """y[n, c, j] = x[n, c, j] - top - log(sum over c of exp(x - top)), with top the largest over c; sums in float64."""
     strips = (x.shape[2] + STRIP - 1) // STRIP
-    for task in prange(x.shape[0] * strips):
+    for task in range(first, end):
         n, begin = task // strips, task % strips * STRIP
-        end = min(x.shape[2], begin + STRIP)
-        top, total = np.full(end - begin, -np.inf, x.dtype), np.zeros(end - begin)
+        stop = min(x.shape[2], begin + STRIP)
+        top, total = np.full(stop - begin, -np.inf, x.dtype), np.zeros(stop - begin)
         for c in range(x.shape[1]):
-            row = x[n, c, begin:end]
+            row = x[n, c, begin:stop]
             for j in range(row.size):
                 top[j] = row[j] if row[j] > top[j] else top[j]
         for c in range(x.shape[1]):
-            row = x[n, c, begin:end]
+            row = x[n, c, begin:stop]
             for j in range(row.size):
                 total[j] += math.exp(row[j] - top[j])
         for c in range(x.shape[1]):
-            row, out = x[n, c, begin:end], y[n, c, begin:end]
+            row, out = x[n, c, begin:stop], y[n, c, begin:stop]
             for j in range(row.size):
                 out[j] = (row[j] - top[j]) - math.log(total[j])
 
 
 @kernel
-def centre_grads(grad, y, grad_x):  # type: ignore[no-untyped-def]
+def centre_grads(grad, y, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[n, c, j] = y[n, c, j] (grad[n, c, j] - sum over c of grad y); sums in float64."""
     strips = (y.shape[2] + STRIP - 1) // STRIP
-    for task in prange(y.shape[0] * strips):
+    for task in range(first, end):
         n, begin = task // strips, task % strips * STRIP
-        end = min(y.shape[2], begin + STRIP)
-        total = np.zeros(end - begin)
+        stop = min(y.shape[2], begin + STRIP)
+        total = np.zeros(stop - begin)
         for c in range(y.shape[1]):
             for j in range(total.size):
                 total[j] += grad[n, c, begin + j] * y[n, c, begin + j]
@@ -347,13 +351,13 @@ def centre_grads(grad, y, grad_x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def subtract_grads(grad, y, grad_x):  # type: ignore[no-untyped-def]
+def subtract_grads(grad, y, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[n, c, j] = grad[n, c, j] - exp(y[n, c, j]) sum over c of grad; sums in float64."""
     strips = (y.shape[2] + STRIP - 1) // STRIP
-    for task in prange(y.shape[0] * strips):
+    for task in range(first, end):
         n, begin = task // strips, task % strips * STRIP
-        end = min(y.shape[2], begin + STRIP)
-        total = np.zeros(end - begin)
+        stop = min(y.shape[2], begin + STRIP)
+        total = np.zeros(stop - begin)
         for c in range(y.shape[1]):
             for j in range(total.size):
                 total[j] += grad[n, c, begin + j]

@@ -12,94 +12,115 @@ import hashlib
 import logging
 import os
 import pickle
+import re
+import shutil
+import stat
 import sys
-import types
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite
+import llvmlite.binding
 import numba
 import numpy as np
 from numba import config
 from numba.core import caching, compiler, serialize
 
+from fastconv.backends.cpu.identity import identity
+
 log = logging.getLogger("fastconv")
-PACKAGE = __name__.partition(".")[0]
 SOURCES = Path(__file__).resolve().parents[2]
+DIGEST = re.compile("[0-9a-f]{32}")
+KEPT = 5  # folders, of the sources and versions used last
+OPTIONS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "USING_SVML", "DEBUGINFO_DEFAULT")
+
+
+def base() -> Path:
+    """The folder for all sources and versions: FASTCONV_CACHE_DIR, or the system's place for caches."""
+    chosen = os.environ.get("FASTCONV_CACHE_DIR")
+    if chosen:
+        found = Path(chosen).expanduser()
+    elif os.name == "nt":
+        found = Path(os.environ.get("LOCALAPPDATA", "")) / "fastconv"
+    elif sys.platform == "darwin":
+        found = Path.home() / "Library" / "Caches" / "fastconv"
+    else:
+        found = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
+    if not found.is_absolute():
+        raise OSError(f"{str(found)!r} is no absolute path")
+    return found
+
+
+def make(folder: Path) -> None:
+    """Make a folder that only its owner can enter, unless it is there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def check_own(found: os.stat_result, path: Path) -> None:
+    """Raise unless it is the user's, or the system's, and only they can write to it: loading executes what is there."""
+    if os.name != "nt" and (found.st_uid not in (0, os.getuid()) or found.st_mode & 0o022):
+        raise OSError(f"{path} can be changed by others")
+
+
+def digest(sources: Path) -> str:
+    """A name for all sources, versions and settings that decide the code."""
+    files = sorted(sources.rglob("*.py"))
+    if not files:
+        raise OSError(f"no sources in {sources}")
+    versions = numba.__version__, llvmlite.__version__, llvmlite.binding.llvm_version_info, np.__version__, sys.version
+    settings = [getattr(config, name, None) for name in OPTIONS]
+    sha = hashlib.sha256(repr((versions, settings)).encode())
+    for path in files:
+        content = path.read_bytes()
+        sha.update(f"\0{path.relative_to(sources).as_posix()}\0{len(content)}\0".encode() + content)
+    return sha.hexdigest()[:32]
 
 
 @cache
-def folder() -> str | None:
+def folder() -> Path | None:
     """The folder for these sources and versions; None where there can't be one: then nothing is kept."""
     try:
-        base = _base()
-        Path(base).mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = Path(base).stat()
-        if os.name != "nt" and (found.st_uid not in (0, os.getuid()) or found.st_mode & 0o022):
-            raise OSError(f"others can write to {base}")  # loading executes what is there
-        return str(Path(base) / _sources())
+        top = base()
+        make(top)
+        check_own(top.stat(), top)
+        found = top / digest(SOURCES)
+        with suppress(OSError):
+            os.utime(found)  # what tells `prune` that it is used
     except (OSError, RuntimeError) as problem:
         log.info("compiled kernels are not kept on disk: %s", problem)
         return None
+    return found
 
 
-def _base() -> str:
-    chosen = os.environ.get("FASTCONV_CACHE_DIR")
-    if chosen is not None:
-        base = Path(chosen)
-    elif os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA", "")) / "fastconv"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches" / "fastconv"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
-    if not base.is_absolute():
-        raise OSError(f"{str(base)!r} is no absolute path")
-    return str(base)
+def prune(top: Path, kept: int = KEPT) -> None:
+    """Remove all folders of sources and versions but those used last."""
+    with suppress(OSError):
+        found = [entry for entry in os.scandir(top) if DIGEST.fullmatch(entry.name)]
+        folders = [entry for entry in found if entry.is_dir(follow_symlinks=False)]
+        for entry in sorted(folders, key=lambda entry: entry.stat().st_mtime, reverse=True)[kept:]:
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def _sources() -> str:
-    """A name for all sources, versions and settings that decide the code."""
-    settings = (
-        *(numba.__version__, llvmlite.__version__, np.__version__, sys.implementation.cache_tag),
-        *(config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.BOUNDSCHECK, config.USING_SVML),
-    )
-    digest = hashlib.sha256(repr(settings).encode())
-    for path in sorted(SOURCES.rglob("*.py")):
-        digest.update(f"\0{path}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:32]
-
-
-def identity(value: Any, seen: set[int] | None = None) -> str:
-    """What tells apart this package's functions and the values they freeze; the same in every process."""
-    seen = {0} if seen is None else seen
-    function = getattr(value, "py_func", None) or getattr(value, "_defn", None) or value
-    if isinstance(function, types.FunctionType):
-        options = getattr(value, "targetoptions", "")
-        name = f"{function.__module__}.{function.__qualname__}:{function.__code__.co_firstlineno}{options}"
-        if id(function) in seen or function.__module__.partition(".")[0] != PACKAGE:
-            return name
-        seen.add(id(function))
-        frozen = [function.__defaults__, *(cell.cell_contents for cell in function.__closure__ or ())]
-        names = [name for name in function.__code__.co_names if name in function.__globals__]
-        return name + identity([*frozen, *(function.__globals__[name] for name in names)], seen)
-    if isinstance(value, tuple | list | dict):
-        return repr([identity(v, seen) for v in (value.items() if isinstance(value, dict) else value)])
-    if isinstance(value, int | float | complex | str | bytes | np.generic | types.NoneType):
-        return repr(value)
-    return repr(value.tolist()) if isinstance(value, np.ndarray) else ""
+def size(top: Path) -> int:
+    """Bytes of all files in a folder."""
+    with suppress(OSError):
+        return sum(path.stat().st_size for path in top.rglob("*") if path.is_file())
+    return 0
 
 
 class Store(caching._Cache):  # type: ignore[misc]
     """A dispatcher's files, one for each signature and processor; no index, so nothing to race for."""
 
-    def __init__(self, dispatcher: Any, path: str) -> None:
-        self.dispatcher, self.folder = dispatcher, path
+    def __init__(self, dispatcher: Any, place: Path) -> None:
+        self.dispatcher, self.folder = dispatcher, place
+        self.name, self.identity = dispatcher.__name__, ""
 
     @property
     def cache_path(self) -> str:
-        return self.folder
+        """The folder, as Numba asks for it."""
+        return str(self.folder)
 
     def enable(self) -> None:
         """Nothing to do: it is enabled."""
@@ -107,45 +128,63 @@ class Store(caching._Cache):  # type: ignore[misc]
     disable = flush = enable
 
     def path(self, sig: Any, context: Any) -> Path:
-        """The file of a signature."""
-        key = repr((identity(self.dispatcher), str(sig), context.codegen().magic_tuple()))
-        name = f"{self.dispatcher.__name__}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-        return Path(self.folder) / name
+        """The file of a signature; TypeError if the function freezes what can't be told apart."""
+        self.identity = self.identity or identity(self.dispatcher)
+        key = repr((self.identity, str(sig), context.codegen().magic_tuple()))
+        return self.folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
     def load_overload(self, sig: Any, context: Any) -> Any:
         """The compiled function, or None."""
         context.refresh()
         try:
-            content = self.path(sig, context).read_bytes()
-            digest, data = content[:32], content[32:]
-            if hashlib.sha256(data).digest() == digest:
-                if b"get_num_threads" in data or b"get_thread_id" in data:
-                    numba.get_num_threads()  # defines both: without them a loaded function aborts the process
-                return compiler.CompileResult._rebuild(context, *pickle.loads(data))
+            content = _read(self.path(sig, context))
+            checked, data = content[:32], content[32:]
+            if hashlib.sha256(data).digest() != checked:
+                raise ValueError("its file is damaged")
+            if any(name in data for name in (b"get_num_threads", b"set_num_threads", b"get_thread_id")):
+                numba.get_num_threads()  # defines both: without them a loaded function aborts the process
+            return compiler.CompileResult._rebuild(context, *pickle.loads(data))
         except FileNotFoundError:
             pass
         except Exception as problem:  # a file of any other make is as good as none
-            log.debug("%s is compiled: %s", self.dispatcher.__name__, problem)
+            log.info("%s is compiled: %s", self.name, problem)
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled function, if that can be done."""
         try:
-            if data.library.has_dynamic_globals:
-                return
-            path = self.path(sig, data.target_context)
-            content = serialize.dumps(data._reduce())
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.{os.getpid()}")
-            part.write_bytes(hashlib.sha256(content).digest() + content)
-            part.replace(path)
+            if not data.library.has_dynamic_globals:
+                self._write(self.path(sig, data.target_context), serialize.dumps(data._reduce()))
         except Exception as problem:  # a full disk must not lose the result
-            log.info("%s is not kept on disk: %s", self.dispatcher.__name__, problem)
+            log.info("%s is not kept on disk: %s", self.name, problem)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Write a file whole, to another name first."""
+        if not self.folder.is_dir():
+            make(self.folder.parent)
+            make(self.folder)
+            prune(self.folder.parent)
+        check_own(self.folder.stat(), self.folder)
+        part = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+        try:
+            part.write_bytes(hashlib.sha256(content).digest() + content)
+            part.chmod(stat.S_IRUSR | stat.S_IWUSR)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _read(path: Path) -> bytes:
+    """What is in a file that only its owner can write to."""
+    with path.open("rb") as file:
+        check_own(os.fstat(file.fileno()), path)
+        return file.read()
 
 
 def kept(dispatcher: Any) -> Any:
     """The dispatcher, whose compiled functions are kept on disk from now on."""
-    path = folder()
-    if path is not None:
-        dispatcher._cache = Store(dispatcher, path)
+    place = folder()
+    if place is not None:
+        dispatcher._cache = Store(dispatcher, place)
     return dispatcher

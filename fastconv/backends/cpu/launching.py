@@ -1,7 +1,10 @@
 """Launching compiled code on Numba's threads where that is safe, and on this one where it is not.
 
-- A child made by `fork` can't use GNU OpenMP's threads: Numba kills a child that tries.
-- The `workqueue` threading layer aborts the process when two threads launch at once, or one from within a launch.
+- A child made by `fork` has no threads: Numba kills one that launches on GNU OpenMP's, and what another thread was
+  launching or compiling is not there to end it. So a child of a process whose threads had started computes without,
+  and no fork happens while code is compiled.
+- The `workqueue` threading layer aborts the process when two threads launch at once, or one from within a launch; its
+  own workers are threads that Python did not start.
 """
 
 from __future__ import annotations
@@ -12,50 +15,61 @@ from collections.abc import Callable
 
 import numba
 from numba import config
+from numba.core.compiler_lock import global_compiler_lock
 
+LIMIT: int = config.NUMBA_NUM_THREADS
+UNKNOWN, FREE, GUARDED, SERIAL = range(4)  # launches go: not known yet, at any time, one at a time, never
+
+_mode = UNKNOWN
 _turn = threading.Lock()
-_forked = False
-
-
-def _after_fork() -> None:
-    global _turn, _forked
-    _turn, _forked = threading.Lock(), True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def launch(parallel: Callable[..., None], serial: Callable[..., None], threads: int, *args: int) -> None:
-    """`parallel(*args)` on so many threads where that is worth it and safe, else its serial twin."""
-    if threads < 2 or _forked:
-        return serial(*args)
-    if _layer() == "omp":
-        return _with_threads(threads, parallel, args)
-    if not _turn.acquire(blocking=_layer() is None):
-        return serial(*args)
+    """`parallel(threads, *args)` where there are threads and that is safe, else its twin `serial(1, *args)`."""
+    if _mode == FREE and threads > 1:
+        return parallel(threads if threads < LIMIT else LIMIT, *args)
+    if threads < 2 or LIMIT < 2 or _mode == SERIAL:
+        return serial(1, *args)
+    if _mode == UNKNOWN:
+        start()
+        return launch(parallel, serial, threads, *args)
+    turn = _turn  # a child that is made meanwhile has another
+    if isinstance(threading.current_thread(), threading._DummyThread) or not turn.acquire(blocking=False):
+        return serial(1, *args)
     try:
-        return _with_threads(threads, parallel, args)
+        return parallel(min(threads, LIMIT), *args)
     finally:
-        _turn.release()
+        turn.release()
 
 
-def _layer() -> str | None:
-    """Numba's threading layer, which the first launch chooses."""
+def start() -> str:
+    """The name of Numba's threading layer, which the first call chooses and starts, for good."""
+    global _mode
+    numba.get_num_threads()
+    layer = str(numba.threading_layer())
+    if _mode == UNKNOWN:
+        _mode = GUARDED if layer == "workqueue" else FREE
+    return layer
+
+
+def _before_fork() -> None:
+    global_compiler_lock.acquire()
+
+
+def _after_fork() -> None:
+    global_compiler_lock.release()
+
+
+def _in_child() -> None:
+    global _mode, _turn
+    global_compiler_lock.release()
+    _turn = threading.Lock()
     try:
-        return str(numba.threading_layer())
-    except ValueError:
-        return None
+        numba.threading_layer()
+    except ValueError:  # none was started: the child starts its own
+        return
+    _mode = SERIAL
 
 
-def _with_threads(wanted: int, function: Callable[..., None], args: tuple[int, ...]) -> None:
-    """`function(*args)` on so many threads; the caller's own setting of Numba's is left as it was."""
-    before = numba.get_num_threads()
-    wanted = min(wanted, config.NUMBA_NUM_THREADS)
-    if wanted == before:
-        return function(*args)
-    numba.set_num_threads(wanted)
-    try:
-        return function(*args)
-    finally:
-        numba.set_num_threads(before)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

@@ -11,14 +11,12 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numba import prange
 
-from fastconv.backends.cpu.activation import log_softmax, log_softmax_input_grad
-from fastconv.backends.cpu.runtime import kernel
+from fastconv.backends.cpu.activation import BLOCK, blocks, log_softmax, log_softmax_input_grad
+from fastconv.backends.cpu.kernels import kernel
 from fastconv.typing import Array, Shape
 
 IEEE = np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
-BLOCK = 4096  # elements of one parallel iteration, whatever the number of threads
 
 
 def mse_loss(x: Array, target: Array, reduction: str) -> Any:
@@ -79,7 +77,8 @@ def cross_entropy(
     """
     class_weights = np.ones(x.shape[1], x.dtype) if weight is None else weight
     losses, weights = np.empty(target.shape), np.empty(target.shape)
-    pick_classes(log_softmax(x, 1), target, class_weights, ignore_index, label_smoothing, losses, weights)
+    y = log_softmax(x, 1)
+    pick_classes(target.size, y, target, class_weights, ignore_index, label_smoothing, losses, weights)
     return _reduced(losses, reduction, weights)
 
 
@@ -103,14 +102,14 @@ def cross_entropy_input_grad(
         grad_output, reduction = grad_output / counted.sum(dtype=np.float64), "sum"
     factors = _shared(grad_output, target.shape, x.dtype, reduction)
     blame = np.zeros_like(x)
-    blame_classes(factors, target, class_weights, ignore_index, label_smoothing, blame)
+    blame_classes(target.size, factors, target, class_weights, ignore_index, label_smoothing, blame)
     return log_softmax_input_grad(blame, log_softmax(x, 1), 1)
 
 
 def soft_cross_entropy(x: Array, target: Array, weight: Array | None, reduction: str, label_smoothing: float) -> Any:
     """-sum over c of weight[c] target[n, c, p] log_softmax(x)[n, c, p], the target smoothed towards 1 / C."""
     losses = np.empty((x.shape[0], x.shape[2]))
-    sum_classes(log_softmax(x, 1), _soft_shares(target, weight, label_smoothing), losses)
+    sum_classes(losses.size, log_softmax(x, 1), _soft_shares(target, weight, label_smoothing), losses)
     return _reduced(losses, reduction)
 
 
@@ -135,7 +134,7 @@ def _soft_shares(target: Array, weight: Array | None, label_smoothing: float) ->
 def _each(mapping: Callable[..., None], *arrays: Array) -> Array:
     """The elementwise kernel's result for arrays of one shape."""
     out = np.empty_like(arrays[0])
-    mapping(*[array.reshape(-1) for array in (*arrays, out)])
+    mapping(blocks(out), *[array.reshape(-1) for array in (*arrays, out)])
     return out
 
 
@@ -155,8 +154,8 @@ def _reduced(losses: Array, reduction: str, weights: Array | None = None) -> Any
 
 def _sum(values: Array) -> Any:
     """In float64: each block by one thread, then the blocks' sums by NumPy, in the same order on any of them."""
-    sums = np.empty(-(-values.size // BLOCK))
-    sum_blocks(values.reshape(-1), sums)
+    sums = np.empty(blocks(values))
+    sum_blocks(sums.size, values.reshape(-1), sums)
     return sums.sum()
 
 
@@ -169,9 +168,9 @@ def _shared(grad_output: Any, shape: Shape, dtype: np.dtype[Any], reduction: str
 
 
 @kernel
-def sum_blocks(values, sums):  # type: ignore[no-untyped-def]
+def sum_blocks(values, sums, first, end):  # type: ignore[no-untyped-def]
     """sums[block] = sum of the block's values, in float64."""
-    for block in prange(sums.size):
+    for block in range(first, end):
         total = 0.0
         for i in range(block * BLOCK, min(values.size, (block + 1) * BLOCK)):
             total += values[i]
@@ -179,35 +178,35 @@ def sum_blocks(values, sums):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def map_squares(x, target, losses):  # type: ignore[no-untyped-def]
+def map_squares(x, target, losses, first, end):  # type: ignore[no-untyped-def]
     """losses[i] = (x[i] - target[i])²."""
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             losses[i] = (x[i] - target[i]) * (x[i] - target[i])
 
 
 @kernel
-def map_square_grads(grad, x, target, grad_x):  # type: ignore[no-untyped-def]
+def map_square_grads(grad, x, target, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = 2 grad[i] (x[i] - target[i])."""
     two = x.dtype.type(2)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             grad_x[i] = two * grad[i] * (x[i] - target[i])
 
 
 @kernel
-def map_distances(x, target, losses):  # type: ignore[no-untyped-def]
+def map_distances(x, target, losses, first, end):  # type: ignore[no-untyped-def]
     """losses[i] = |x[i] - target[i]|."""
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             losses[i] = abs(x[i] - target[i])
 
 
 @kernel
-def map_distance_grads(grad, x, target, grad_x):  # type: ignore[no-untyped-def]
+def map_distance_grads(grad, x, target, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] sign(x[i] - target[i])."""
     zero = x.dtype.type(0)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             distance = x[i] - target[i]
             slope = grad[i] if distance > zero else -grad[i]
@@ -215,10 +214,10 @@ def map_distance_grads(grad, x, target, grad_x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def map_entropies(x, target, losses):  # type: ignore[no-untyped-def]
+def map_entropies(x, target, losses, first, end):  # type: ignore[no-untyped-def]
     """losses[i] = -(target[i] max(log x[i], -100) + (1 - target[i]) max(log(1 - x[i]), -100))."""
     one, least = x.dtype.type(1), x.dtype.type(-100)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             yes, no = math.log(x[i]), math.log1p(-x[i])
             yes, no = least if yes < least else yes, least if no < least else no
@@ -226,42 +225,42 @@ def map_entropies(x, target, losses):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def map_entropy_grads(grad, x, target, grad_x):  # type: ignore[no-untyped-def]
+def map_entropy_grads(grad, x, target, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] (x[i] - target[i]) / max(x[i] (1 - x[i]), 1e-12)."""
     one, least = x.dtype.type(1), x.dtype.type(1e-12)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             spread = x[i] * (one - x[i])
             grad_x[i] = grad[i] * (x[i] - target[i]) / (least if spread < least else spread)
 
 
 @kernel
-def map_logit_entropies(x, target, positive, losses):  # type: ignore[no-untyped-def]
+def map_logit_entropies(x, target, positive, losses, first, end):  # type: ignore[no-untyped-def]
     """losses[i] = (1 - target[i]) x[i] + (1 + (positive[i] - 1) target[i]) (max(-x[i], 0) + log(1 + exp(-|x[i]|)))."""
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             smooth = (-x[i] if x[i] < zero else zero) + math.log1p(math.exp(-abs(x[i])))
             losses[i] = (one - target[i]) * x[i] + (one + (positive[i] - one) * target[i]) * smooth
 
 
 @kernel
-def map_logit_entropy_grads(grad, x, target, positive, grad_x):  # type: ignore[no-untyped-def]
+def map_logit_entropy_grads(grad, x, target, positive, grad_x, first, end):  # type: ignore[no-untyped-def]
     """grad_x[i] = grad[i] ((1 + (positive[i] - 1) target[i]) / (1 + exp(-x[i])) - positive[i] target[i])."""
     one = x.dtype.type(1)
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             yes = positive[i] * target[i]
             grad_x[i] = grad[i] * ((yes + one - target[i]) / (one + math.exp(-x[i])) - yes)
 
 
 @kernel
-def pick_classes(y, target, class_weights, ignore_index, smoothing, losses, weights):  # type: ignore[no-untyped-def]
+def pick_classes(y, target, class_weights, ignore_index, smoothing, losses, weights, first, end):  # type: ignore[no-untyped-def]
     """losses[n, p] = -(1 - smoothing) w[t] y[n, t, p] - smoothing / C sum over c of w[c] y[n, c, p], t = target[n, p].
 
     weights[n, p] = w[t]; both are 0 where t is ignore_index.
     """
-    for task in prange(target.size):
+    for task in range(first, end):
         n, p = task // target.shape[1], task % target.shape[1]
         t = target[n, p]
         losses[n, p], weights[n, p] = 0.0, 0.0
@@ -275,12 +274,12 @@ def pick_classes(y, target, class_weights, ignore_index, smoothing, losses, weig
 
 
 @kernel
-def blame_classes(factors, target, class_weights, ignore_index, smoothing, grad):  # type: ignore[no-untyped-def]
+def blame_classes(factors, target, class_weights, ignore_index, smoothing, grad, first, end):  # type: ignore[no-untyped-def]
     """grad[n, c, p] = -factors[n, p] w[c] (smoothing / C, and 1 - smoothing more where c is target[n, p]).
 
     grad comes as zeros, and stays so where the target is ignore_index.
     """
-    for task in prange(target.size):
+    for task in range(first, end):
         n, p = task // target.shape[1], task % target.shape[1]
         t = target[n, p]
         if t != ignore_index:
@@ -291,9 +290,9 @@ def blame_classes(factors, target, class_weights, ignore_index, smoothing, grad)
 
 
 @kernel
-def sum_classes(y, shares, losses):  # type: ignore[no-untyped-def]
+def sum_classes(y, shares, losses, first, end):  # type: ignore[no-untyped-def]
     """losses[n, p] = -sum over c of shares[n, c, p] y[n, c, p], in float64."""
-    for task in prange(losses.size):
+    for task in range(first, end):
         n, p = task // losses.shape[1], task % losses.shape[1]
         total = 0.0
         for c in range(y.shape[1]):

@@ -6,12 +6,10 @@ Index letter: `i` element, in blocks of fixed size.
 from math import sqrt
 
 import numpy as np
-from numba import prange
 
-from fastconv.backends.cpu.runtime import kernel
+from fastconv.backends.cpu.activation import BLOCK, blocks
+from fastconv.backends.cpu.kernels import kernel
 from fastconv.typing import Array
-
-BLOCK = 4096  # elements of one parallel iteration, whatever the number of threads
 
 
 def sgd(
@@ -31,7 +29,7 @@ def sgd(
     left alone.
     """
     rates = np.array([lr, momentum, 1 - dampening, weight_decay], parameter.dtype)
-    descend(parameter.reshape(-1), grad.reshape(-1), velocity.reshape(-1), rates, nesterov, first)
+    descend(blocks(parameter), parameter.reshape(-1), grad.reshape(-1), velocity.reshape(-1), rates, nesterov, first)
 
 
 def adam(
@@ -54,34 +52,35 @@ def adam(
     kept, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, root = lr / (1 - beta1**step), sqrt(1 - beta2**step)
     rates = np.array([kept, decay, 1 - beta1, beta2, 1 - beta2, rate, root, eps], parameter.dtype)
-    adapt(parameter.reshape(-1), grad.reshape(-1), mean.reshape(-1), square.reshape(-1), rates)
+    flat = parameter.reshape(-1), grad.reshape(-1), mean.reshape(-1), square.reshape(-1)
+    adapt(blocks(parameter), *flat, rates)
 
 
 @kernel
-def descend(parameter, grad, velocity, rates, nesterov, first):  # type: ignore[no-untyped-def]
+def descend(parameter, grad, velocity, rates, nesterov, starting, first, end):  # type: ignore[no-untyped-def]
     """parameter[i] -= lr direction[i]; the direction is grad + decay parameter, through velocity if there is momentum.
 
     A decay of 0 is left out, or an infinite parameter would become NaN.
     """
-    for block in prange((parameter.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         lr, momentum, fresh, decay = rates[0], rates[1], rates[2], rates[3]
         for i in range(block * BLOCK, min(parameter.size, (block + 1) * BLOCK)):
             direction = grad[i]
             if decay != 0:
                 direction += decay * parameter[i]
             if momentum != 0:
-                velocity[i] = direction if first else momentum * velocity[i] + fresh * direction
+                velocity[i] = direction if starting else momentum * velocity[i] + fresh * direction
                 direction = direction + momentum * velocity[i] if nesterov else velocity[i]
             parameter[i] -= lr * direction
 
 
 @kernel
-def adapt(parameter, grad, mean, square, rates):  # type: ignore[no-untyped-def]
+def adapt(parameter, grad, mean, square, rates, first, end):  # type: ignore[no-untyped-def]
     """parameter[i] = kept parameter[i] - rate mean[i] / (sqrt(square[i]) / root + eps), after both moments' update.
 
     A decay of 0 is left out, or an infinite parameter would make its gradient NaN.
     """
-    for block in prange((parameter.size + BLOCK - 1) // BLOCK):
+    for block in range(first, end):
         kept, decay, fresh, beta2 = rates[0], rates[1], rates[2], rates[3]
         fresh2, rate, root, eps = rates[4], rates[5], rates[6], rates[7]
         for i in range(block * BLOCK, min(parameter.size, (block + 1) * BLOCK)):

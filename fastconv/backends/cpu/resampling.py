@@ -5,18 +5,20 @@ Signals and images are volumes of one pixel along the axes that they lack, so th
 Index letters: `n` plane (an image's channel), `a p q` output pixel, `r s t` tap along each axis.
 """
 
-import numpy as np
-from numba import prange
+from math import prod
 
+import numpy as np
+
+from fastconv.backends.cpu.kernels import kernel
 from fastconv.backends.cpu.pooling import volumes
-from fastconv.backends.cpu.runtime import kernel
 from fastconv.typing import Array, Shape
 
 
 def interpolate(x: Array, sources: tuple[Array, ...], weights: tuple[Array, ...]) -> Array:
     """y[n, c, p, q] = sum over s, t: weights[0][p, s] weights[1][q, t] x[n, c, sources[0][p, s], sources[1][q, t]]."""
     y = np.empty((*x.shape[:2], *(len(source) for source in sources)), x.dtype)
-    gather_taps(volumes(x), *three_axes(sources, weights), volumes(y))
+    out = volumes(y)
+    gather_taps(prod(out.shape[:3]), volumes(x), *three_axes(sources, weights), out)
     return y
 
 
@@ -25,23 +27,23 @@ def interpolate_input_grad(
 ) -> Array:
     """grad_x[n, c, sources[0][p, s], sources[1][q, t]] += weights[0][p, s] weights[1][q, t] grad_output[n, c, p, q]."""
     grad_x = np.empty((*grad_output.shape[:2], *input_size), grad_output.dtype)
-    scatter_taps(volumes(grad_output), *three_axes(sources, weights), volumes(grad_x))
+    out = volumes(grad_x)
+    scatter_taps(len(out), volumes(grad_output), *three_axes(sources, weights), out)
     return grad_x
 
 
-def three_axes(sources: tuple[Array, ...], weights: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+def three_axes(sources: tuple[Array, ...], weights: tuple[Array, ...]) -> tuple[Array, ...]:
     """The tables, with leading axes of one pixel that stays as it is."""
     missing = 3 - len(sources)
     pixel, one = np.zeros((1, 1), np.int64), np.ones((1, 1), weights[0].dtype)
-    return (*(pixel,) * missing, *sources), (*(one,) * missing, *weights)
+    return *(pixel,) * missing, *sources, *(one,) * missing, *weights
 
 
 @kernel
-def gather_taps(x, sources, weights, y):  # type: ignore[no-untyped-def]
+def gather_taps(x, from_d, from_h, from_w, weight_d, weight_h, weight_w, y, first, end):  # type: ignore[no-untyped-def]
     """y[n, a, p, q] = sum over r, s, t of the taps' weights times x at their sources."""
-    (from_d, from_h, from_w), (weight_d, weight_h, weight_w) = sources, weights
     per_plane = y.shape[1] * y.shape[2]
-    for task in prange(y.shape[0] * per_plane):
+    for task in range(first, end):
         n, a, p = task // per_plane, task % per_plane // y.shape[2], task % y.shape[2]
         row = y[n, a, p]
         row[:] = 0
@@ -54,10 +56,9 @@ def gather_taps(x, sources, weights, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def scatter_taps(grad, sources, weights, x):  # type: ignore[no-untyped-def]
+def scatter_taps(grad, from_d, from_h, from_w, weight_d, weight_h, weight_w, x, first, end):  # type: ignore[no-untyped-def]
     """The adjoint: x[n] at each tap's source += the tap's weight times grad[n, a, p, q]; a plane is one task's own."""
-    (from_d, from_h, from_w), (weight_d, weight_h, weight_w) = sources, weights
-    for n in prange(x.shape[0]):
+    for n in range(first, end):
         x[n] = 0
         for a in range(grad.shape[1]):
             for p in range(grad.shape[2]):

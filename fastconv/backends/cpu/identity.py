@@ -1,0 +1,98 @@
+"""What tells apart the functions that are compiled, and the values that they freeze; the same text in every process."""
+
+from __future__ import annotations
+
+import dataclasses
+import dis
+import enum
+import types
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+
+PACKAGE = __name__.partition(".")[0]
+PLAIN = (bool, int, float, complex, str, bytes, np.generic, np.dtype, types.NoneType, types.EllipsisType, range, slice)
+
+
+def identity(value: object, seen: set[int] | None = None) -> str:
+    """A text for a function with all that it uses of this package, or for a value that a function freezes.
+
+    Raises
+    ------
+    TypeError
+        For a value of a kind that has none: code that freezes it can't be kept.
+    """
+    seen = set() if seen is None else seen
+    if isinstance(value, PLAIN):
+        return repr(value)
+    if isinstance(value, numba.types.Type | ir.Type):
+        return str(value)
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{value.tobytes()!r}"
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__qualname__}.{value.name}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(identity(item, seen) for item in value)}]"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(identity(item) for item in value))}}}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {identity(value[key], seen)}' for key in sorted(value))}}}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return f"{type(value).__qualname__}({identity(vars_of(value), seen)})"
+    if isinstance(value, types.ModuleType | type):
+        return value.__name__
+    return _function(value, seen)
+
+
+def vars_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass."""
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _function(value: Any, seen: set[int]) -> str:
+    """A function: its code, its options, and what it uses; by name alone where it is another package's."""
+    options = identity(getattr(value, "targetoptions", None), seen)
+    function = value
+    for inside in ("py_func", "_defn", "__wrapped__"):  # of a dispatcher, an intrinsic, a cached function
+        function = getattr(function, inside, None) or function
+    if isinstance(function, types.BuiltinFunctionType | np.ufunc):
+        return function.__name__
+    if isinstance(function, types.MethodType):
+        return _function(function.__func__, seen)
+    if not isinstance(function, types.FunctionType):
+        if type(value).__module__.partition(".")[0] in ("numba", "typing"):
+            return str(value)
+        raise TypeError(f"{value!r} is frozen in a kernel")
+    name = f"{function.__module__}.{function.__qualname__}{options}"
+    if id(function) in seen or function.__module__.partition(".")[0] != PACKAGE:
+        return name
+    seen.add(id(function))
+    frozen = [
+        function.__defaults__,
+        function.__kwdefaults__,
+        [cell.cell_contents for cell in function.__closure__ or ()],
+    ]
+    return name + _code(function.__code__) + identity(frozen, seen) + identity(_used(function), seen)
+
+
+def _code(code: types.CodeType) -> str:
+    """Instructions and constants."""
+    constants = [_code(c) if isinstance(c, types.CodeType) else identity(c) for c in code.co_consts]
+    return repr((code.co_code.hex(), code.co_names, code.co_varnames, constants))
+
+
+def _used(function: types.FunctionType) -> dict[str, Any]:
+    """The global names that a function, or a function within it, uses; those of this package's modules too."""
+    names, attributes, pending = set[str](), set[str](), [function.__code__]
+    while pending:
+        code = pending.pop()
+        names.update(step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
+        attributes.update(code.co_names)
+        pending += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    used = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for name, module in list(used.items()):
+        if isinstance(module, types.ModuleType) and module.__name__.partition(".")[0] == PACKAGE:
+            used |= {f"{name}.{inside}": getattr(module, inside) for inside in attributes if hasattr(module, inside)}
+    return used

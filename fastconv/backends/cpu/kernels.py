@@ -1,0 +1,159 @@
+"""Kernels over arrays: how a loop over a range of tasks is compiled, cached and launched.
+
+A kernel is a function `kernel(*arguments, first, end)` that does the tasks from `first` to `end`; its caller says how
+many there are: `kernel(tasks, *arguments)`. Arguments are contiguous arrays, which it does not change unless it is
+there to do so, ints and other numbers. It becomes a body (see `native`) for each set of dtypes, whose addresses are
+those of the arrays' objects: there it finds their data, shapes and strides, and so a call takes neither Numba's
+unpacking of arguments nor code of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import from_dtype, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+from fastconv import threads
+from fastconv.backends.cpu import launching
+from fastconv.backends.cpu.native import (
+    DATA,
+    I64,
+    LONG,
+    SHAPE,
+    STRIDES,
+    UNUSED,
+    body,
+    call,
+    code,
+    on_stack,
+    share_out,
+)  # fmt: skip
+
+# What LLVM may do with floating-point arithmetic. No "nnan" and no "ninf": NaN and infinity travel as IEEE says. And no
+# "reassoc" but where sums must become vectors, so that expressions are computed in the order they are written in.
+EXACT = {"contract", "nsz"}
+SUMS = {*EXACT, "reassoc"}
+
+# Numbers in all arrays of a call, below which one thread is faster: waking others takes as long as the work, and on a
+# busy machine a hundred times as long.
+SMALL = 10_000
+PARTS = 4  # into which each thread's share of the tasks falls
+
+Kind = tuple[np.dtype[Any], int] | None  # an array's dtype and axes, or an int
+
+
+class Kernel:
+    """A function of arrays, numbers and a range of tasks, compiled for each set of dtypes."""
+
+    def __init__(self, function: Callable[..., None], fastmath: set[str]) -> None:
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self.function, self.fastmath = function, fastmath
+        self.codes: dict[tuple[Kind, ...], int] = {}
+
+    def __call__(self, tasks: int, *args: Any) -> None:
+        """Do all tasks, on threads where that is worth it and safe."""
+        held = [a if isinstance(a, (np.ndarray, int)) else _held(a) for a in args]  # whose addresses are passed on
+        kinds: list[Kind] = []
+        places, size = [], 0
+        for a in held:
+            if isinstance(a, int):
+                kinds.append(None)
+                places.append(int(a))
+            else:
+                kinds.append((a.dtype, a.ndim))
+                places.append(id(a))
+                size += a.size
+        key = tuple(kinds)
+        address = self.codes.get(key) or self.compile(key)
+        wanted = threads.get_num_threads() if size >= SMALL and tasks > 1 else 1
+        launching.launch(on_threads, on_this_thread, wanted, address, tasks, *places, *UNUSED[len(places)])
+
+    def compile(self, kinds: tuple[Kind, ...]) -> int:
+        """The address of the code for such arguments."""
+        unpacked, name = unpacking(tuple([_type(kind) for kind in kinds])), self.__name__
+        options = {"nogil": True, "error_model": "numpy", "fastmath": self.fastmath}
+        function = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(self.function)
+
+        def entry(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+            function(*unpacked(arrays), first, end)
+
+        entry.__name__ = name
+        return self.codes.setdefault(kinds, code(body(entry)))
+
+
+def kernel(function: Callable[..., None]) -> Kernel:
+    """Make a function a kernel whose expressions are computed as they are written."""
+    return Kernel(function, EXACT)
+
+
+def kernel_of_sums(function: Callable[..., None]) -> Kernel:
+    """Make a function a kernel whose inner loops are sums of one term, in an order that suits the vector units."""
+    return Kernel(function, SUMS)
+
+
+def _held(number: Any) -> Any:
+    """A number as an int, or as an array of one."""
+    return int(number) if isinstance(number, np.integer) else np.asarray(number)
+
+
+def _type(kind: Kind) -> Any:
+    """Numba's type of an argument; numbers are arrays without axes."""
+    return LONG if kind is None else types.Array(from_dtype(kind[0]), kind[1], "C")
+
+
+def unpacking(kinds: tuple[Any, ...]) -> Any:
+    """An intrinsic that makes the arguments, of these types, of the address of their objects' addresses."""
+    result = types.Tuple([kind if kind == LONG or kind.ndim else kind.dtype for kind in kinds])
+
+    @intrinsic
+    def unpacked(typingctx: Any, arrays: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            words = [_word(builder, values[0], index) for index in range(len(kinds))]
+            found = [_argument(context, builder, *pair) for pair in zip(kinds, words, strict=True)]
+            return context.make_tuple(builder, result, found)
+
+        return result(LONG), codegen
+
+    return unpacked
+
+
+def _word(builder: Any, address: Any, index: int) -> Any:
+    return builder.load(builder.gep(builder.inttoptr(address, I64.as_pointer()), [I64(index)]))
+
+
+def _argument(context: Any, builder: Any, kind: Any, place: Any) -> Any:
+    """A value of this type: an int itself, else what is in the array whose object is at `place`."""
+    if kind == LONG:
+        return place
+    item = context.get_data_type(kind.dtype)
+    data = builder.inttoptr(_word(builder, place, DATA), item.as_pointer())
+    if not kind.ndim:
+        return context.unpack_value(builder, kind.dtype, data)
+    shape, strides = _word(builder, place, SHAPE), _word(builder, place, STRIDES)
+    array = arrayobj.make_array(kind)(context, builder)
+    arrayobj.populate_array(
+        array,
+        data=data,
+        shape=cgutils.pack_array(builder, [_word(builder, shape, axis) for axis in range(kind.ndim)]),
+        strides=cgutils.pack_array(builder, [_word(builder, strides, axis) for axis in range(kind.ndim)]),
+        itemsize=context.get_constant(types.intp, context.get_abi_sizeof(item)),
+        meminfo=None,
+    )
+    return array._getvalue()
+
+
+@body
+def on_threads(threads, kernel, tasks, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
+    """All tasks of a body, on threads."""
+    share_out(kernel, 0, on_stack(a, b, c, d, e, f, g, h), tasks, PARTS, threads)
+
+
+@body
+def on_this_thread(threads, kernel, tasks, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
+    """All tasks of a body, on this thread."""
+    call(kernel, 0, on_stack(a, b, c, d, e, f, g, h), 0, tasks, 0)
