@@ -11,7 +11,7 @@ times is checked once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import index
 from typing import Any
@@ -33,6 +33,14 @@ class Convolution:
     padding: Pairs
     dilation: Shape
     groups: int
+    hashed: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        values = [getattr(self, name) for name in self.__slots__ if name != "hashed"]
+        object.__setattr__(self, "hashed", hash(tuple(values)))
+
+    def __hash__(self) -> int:
+        return self.hashed  # it keys caches that every call asks
 
     @property
     def input_shape(self) -> Shape:

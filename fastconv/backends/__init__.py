@@ -58,7 +58,7 @@ def use_backend(name: str) -> Iterator[None]:
 
 def module(concept: str) -> ModuleType:
     """The active backend's module of that name, such as "convolution"."""
-    return _module(backend_name(), concept)
+    return _module(_chosen.get() or _from_environment(), concept)
 
 
 @cache

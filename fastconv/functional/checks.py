@@ -11,7 +11,8 @@ from fastconv.errors import BackendUnavailableError
 from fastconv.geometry import hashable
 from fastconv.typing import Array, Shape
 
-HALF = np.dtype(np.float16)
+HALF, SINGLE, DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
+READY = 0x101  # flags of an array that is contiguous in C's order and aligned
 
 
 def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.dtype[Any], list[Any]]:
@@ -20,6 +21,9 @@ def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.d
     float32 and float64 are computed as they are, float16 in float32. An argument that is None stays None if it is among
     the `optional` ones. A TypeError names an argument of another dtype, or the first two that differ.
     """
+    dtype = _ready(optional, arguments)
+    if dtype is not None:
+        return dtype, [*arguments.values()]
     for name, value in arguments.items():
         if value is None and name not in optional:
             raise TypeError(f"{name} is None: an array of float32, float64 or float16 is accepted")
@@ -31,6 +35,20 @@ def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.d
     dtype = given[0][1]
     compute = np.dtype(np.float32) if dtype == HALF else dtype
     return dtype, [None if a is None else np.require(a, compute, ["C", "A"]) for a in arrays.values()]
+
+
+def _ready(optional: Collection[str], arguments: dict[str, Any]) -> np.dtype[Any] | None:
+    """The arguments' common dtype where nothing needs to be done or told, as most often; else None."""
+    dtype = None
+    for name, value in arguments.items():
+        if type(value) is np.ndarray:
+            if dtype is None:
+                dtype = value.dtype
+            if value.dtype is not dtype or value.flags.num & READY != READY:
+                return None
+        elif value is not None or name not in optional:
+            return None
+    return dtype if dtype is SINGLE or dtype is DOUBLE else None
 
 
 def floating(value: object, name: str) -> Array:
@@ -92,8 +110,9 @@ def size(value: object, name: str) -> Shape:
 
 def back(y: Array, dtype: np.dtype[Any], unbatched: bool = False) -> Array:
     """A result in the caller's dtype, without the batch axis if x came without."""
-    with np.errstate(over="ignore"):  # what float16 can't hold is an infinity, without a warning
-        y = y if y.dtype == dtype else y.astype(dtype)
+    if y.dtype != dtype:
+        with np.errstate(over="ignore"):  # what float16 can't hold is an infinity, without a warning
+            y = y.astype(dtype)
     return y[0] if unbatched else y
 
 

@@ -25,6 +25,8 @@ __all__ = [
     "conv3d_weight_grad",
 ]
 
+WEIGHT_AXES = {rank: f"(O, C / groups and {rank} spatial)" for rank in (1, 2, 3)}
+
 
 def conv2d(
     x: ArrayLike,
@@ -284,7 +286,7 @@ def _convolve(
 ) -> Array:
     dtype, (x, weight, bias) = checks.floats({"bias"}, x=x, weight=weight, bias=bias)
     x, unbatched = checks.batched(x, rank, "x")
-    checks.axes(weight, rank + 2, "weight", f"(O, C / groups and {rank} spatial)")
+    checks.axes(weight, rank + 2, "weight", WEIGHT_AXES[rank])
     shape = geometry.convolution(x.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None:
         checks.shaped(bias, (shape.out_channels,), "bias")
@@ -304,7 +306,7 @@ def _input_grad(
 ) -> Array:
     dtype, (weight, grad_output) = checks.floats(weight=weight, grad_output=grad_output)
     grad_output, unbatched = checks.batched(grad_output, rank, "grad_output")
-    checks.axes(weight, rank + 2, "weight", f"(O, C / groups and {rank} spatial)")
+    checks.axes(weight, rank + 2, "weight", WEIGHT_AXES[rank])
     x_shape = checks.size(input_size, "input_size")
     x_shape = (1, *x_shape) if unbatched else x_shape
     if len(x_shape) != rank + 2:

@@ -42,9 +42,10 @@ SUMS = {*EXACT, "reassoc"}
 # Numbers in all arrays of a call, below which one thread is faster: waking others takes as long as the work, and on a
 # busy machine a hundred times as long.
 SMALL = 10_000
+DTYPES: dict[int, np.dtype[Any]] = {np.dtype(char).num: np.dtype(char) for char in "?bhilqBHILQfd"}
 PARTS = 4  # into which each thread's share of the tasks falls
 
-Kind = tuple[np.dtype[Any], int] | None  # an array's dtype and axes, or an int
+INT, AXES = -1, 64  # kinds of arguments: an int, or AXES times an array's dtype (its number) and its axes
 
 
 class Kernel:
@@ -53,27 +54,27 @@ class Kernel:
     def __init__(self, function: Callable[..., None], fastmath: set[str]) -> None:
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self.function, self.fastmath = function, fastmath
-        self.codes: dict[tuple[Kind, ...], int] = {}
+        self.codes: dict[tuple[int, ...], int] = {}
 
     def __call__(self, tasks: int, *args: Any) -> None:
         """Do all tasks, on threads where that is worth it and safe."""
-        held = [a if isinstance(a, (np.ndarray, int)) else _held(a) for a in args]  # whose addresses are passed on
-        kinds: list[Kind] = []
-        places, size = [], 0
-        for a in held:
-            if isinstance(a, int):
-                kinds.append(None)
-                places.append(int(a))
-            else:
-                kinds.append((a.dtype, a.ndim))
-                places.append(id(a))
-                size += a.size
+        held, kinds, places, size = [], [], [], 0
+        for value in args:
+            if isinstance(value, (int, np.integer)):
+                kinds.append(INT)
+                places.append(int(value))
+                continue
+            array = value if type(value) is np.ndarray else np.asarray(value)
+            held.append(array)  # as long as its address is used
+            kinds.append(AXES * array.dtype.num + array.ndim)
+            places.append(id(array))
+            size += array.size
         key = tuple(kinds)
         address = self.codes.get(key) or self.compile(key)
         wanted = threads.get_num_threads() if size >= SMALL and tasks > 1 else 1
         launching.launch(on_threads, on_this_thread, wanted, address, tasks, *places, *UNUSED[len(places)])
 
-    def compile(self, kinds: tuple[Kind, ...]) -> int:
+    def compile(self, kinds: tuple[int, ...]) -> int:
         """The address of the code for such arguments."""
         unpacked, name = unpacking(tuple([_type(kind) for kind in kinds])), self.__name__
         options = {"nogil": True, "error_model": "numpy", "fastmath": self.fastmath}
@@ -96,14 +97,9 @@ def kernel_of_sums(function: Callable[..., None]) -> Kernel:
     return Kernel(function, SUMS)
 
 
-def _held(number: Any) -> Any:
-    """A number as an int, or as an array of one."""
-    return int(number) if isinstance(number, np.integer) else np.asarray(number)
-
-
-def _type(kind: Kind) -> Any:
+def _type(kind: int) -> Any:
     """Numba's type of an argument; numbers are arrays without axes."""
-    return LONG if kind is None else types.Array(from_dtype(kind[0]), kind[1], "C")
+    return LONG if kind == INT else types.Array(from_dtype(DTYPES[kind // AXES]), kind % AXES, "C")
 
 
 def unpacking(kinds: tuple[Any, ...]) -> Any:

@@ -28,6 +28,12 @@ ADDRESSES = 8  # of a call: those of its arrays and its workspace
 STEP = 4  # words of a step: code, plan, tasks, parts for each thread
 Body = Callable[..., None]
 
+# In words of an array's object: the address of its data, and behind it the number of axes, the addresses of the shape
+# and of the strides. NumPy's binary interface fixes this; the object's own head differs from Python to Python.
+DATA = object.__basicsize__ // 8
+SHAPE, STRIDES = DATA + 2, DATA + 3
+NOTHING = id(None)
+
 
 def native(result: Any) -> Callable[[Callable[..., Any]], Any]:
     """Make an intrinsic on int64 values of a function that emits its LLVM IR."""
@@ -135,17 +141,19 @@ def share_out(kernel, plan, arrays, tasks, parts, threads):  # type: ignore[no-u
 
 
 @body
-def data(address, depth):  # type: ignore[no-untyped-def]
-    """The address itself, or (`depth` not 0) that of the data of an array whose object is there."""
-    return word(address, depth) if depth != 0 and address != 0 else address
+def data(address, nothing):  # type: ignore[no-untyped-def]
+    """The address itself, or (`nothing` not 0) that of the data of an array's object; 0 where that is nothing."""
+    if nothing == 0 or address == 0:
+        return address
+    return 0 if address == nothing else word(address, DATA)
 
 
 @body
-def run_parallel(threads, table, steps, depth, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
+def run_parallel(threads, table, steps, nothing, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
     """The steps of a table in order, on threads."""
     arrays = on_stack(
-        *(data(a, depth), data(b, depth), data(c, depth), data(d, depth)),
-        *(data(e, depth), data(f, depth), data(g, depth), data(h, depth)),
+        *(data(a, nothing), data(b, nothing), data(c, nothing), data(d, nothing)),
+        *(data(e, nothing), data(f, nothing), data(g, nothing), data(h, nothing)),
     )
     for step in range(table, table + 8 * STEP * steps, 8 * STEP):
         kernel, plan, tasks, parts = word(step, 0), word(step, 1), word(step, 2), word(step, 3)
@@ -156,11 +164,11 @@ def run_parallel(threads, table, steps, depth, a, b, c, d, e, f, g, h):  # type:
 
 
 @body
-def run_serial(threads, table, steps, depth, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
+def run_serial(threads, table, steps, nothing, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
     """The steps of a table in order, on this thread."""
     arrays = on_stack(
-        *(data(a, depth), data(b, depth), data(c, depth), data(d, depth)),
-        *(data(e, depth), data(f, depth), data(g, depth), data(h, depth)),
+        *(data(a, nothing), data(b, nothing), data(c, nothing), data(d, nothing)),
+        *(data(e, nothing), data(f, nothing), data(g, nothing), data(h, nothing)),
     )
     for step in range(table, table + 8 * STEP * steps, 8 * STEP):
         call(word(step, 0), word(step, 1), arrays, 0, word(step, 2), 0)
@@ -190,22 +198,22 @@ class Program:
     def __call__(self, threads: int, *addresses: int) -> None:
         """Run with these addresses; whoever calls holds their arrays."""
         unused = UNUSED[len(addresses)]
-        launching.launch(run_parallel, run_serial, threads, self.address, self.steps, 0, *addresses, *unused)
+        if threads < 2:
+            run_serial(1, self.address, self.steps, 0, *addresses, *unused)
+        else:
+            launching.launch(run_parallel, run_serial, threads, self.address, self.steps, 0, *addresses, *unused)
 
     def on(self, threads: int, *arrays: Array | None) -> None:
         """Run with the addresses of these arrays' data; 0 for None."""
-        places = [0 if array is None else id(array) for array in arrays]
-        launching.launch(
-            run_parallel, run_serial, threads, self.address, self.steps, DATA, *places, *UNUSED[len(arrays)]
-        )
+        unused = UNUSED[len(arrays)]
+        if threads < 2:
+            run_serial(1, self.address, self.steps, NOTHING, *map(id, arrays), *unused)
+        else:
+            places = map(id, arrays)
+            launching.launch(run_parallel, run_serial, threads, self.address, self.steps, NOTHING, *places, *unused)
 
 
 UNUSED = [(0,) * (ADDRESSES - count) for count in range(ADDRESSES + 1)]
-
-# In words of an array's object: the address of its data, and behind it the number of axes, the addresses of the shape
-# and of the strides. NumPy's binary interface fixes this; the object's own head differs from Python to Python.
-DATA = object.__basicsize__ // 8
-SHAPE, STRIDES = DATA + 2, DATA + 3
 
 
 def address(array: Array) -> int:
