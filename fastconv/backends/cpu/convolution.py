@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from fastconv.backends.cpu.runtime import kernel, kernel_of_sums
-from fastconv.backends.cpu.taps import from_phases, taps, to_phases
+from fastconv.backends.cpu.phases import from_phases, taps, to_phases
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 

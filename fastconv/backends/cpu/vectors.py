@@ -7,6 +7,7 @@ the same on every machine and for both dtypes. Addresses are int64 and count byt
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 Value = Any  # of llvmlite's IR
 
 
@@ -41,6 +42,12 @@ class Emit:
             return I64(value)
         return value if value.type == I64 else self.b.sext(value, I64)
 
+    def least(self, number: int, limit: Value) -> Value:
+        """The lesser of a number and a limit of at least 0."""
+        if number == 0:
+            return I64(0)
+        return self.b.select(self.b.icmp_signed("<", I64(number), limit), I64(number), limit)
+
     def at(self, base: Value, *terms: Value) -> Value:
         """A sum of byte addresses: ints, IR values or (int, IR value) products."""
         for term in terms:
@@ -56,7 +63,7 @@ class Emit:
 
     def element(self, address: Value, offset: Value, kind: Any) -> Value:
         """A pointer some bytes after an address, in a form that addressing modes take."""
-        place = self.b.gep(self.pointer(address, ir.IntType(8)), [self.int(offset)])
+        place = self.b.gep(self.pointer(address, I8), [self.int(offset)])
         return self.b.bitcast(place, kind.as_pointer())
 
     def load(self, address: Value, offset: Value = 0) -> Value:
@@ -71,9 +78,14 @@ class Emit:
         """A single number."""
         return self.b.load(self.element(address, offset, self.scalar), align=self.item)
 
-    def offset(self, table: Value, index: Value) -> Value:
-        """An int32 of a table, as int64."""
-        return self.b.sext(self.b.load(self.b.gep(self.pointer(table, I32), [self.int(index)])), I64)
+    def number_at(self, address: Value, place: Value, offset: int) -> Value:
+        """A single number some bytes after a place that many numbers share."""
+        shared = self.b.gep(self.pointer(address, I8), [place])
+        return self.b.load(self.b.bitcast(self.b.gep(shared, [I64(offset)]), self.scalar.as_pointer()), align=self.item)
+
+    def word(self, table: Value, index: Value) -> Value:
+        """An int64 of a table."""
+        return self.b.load(self.b.gep(self.pointer(table, I64), [index]))
 
     def splat(self, scalar: Value) -> Value:
         """A vector of one number."""
@@ -93,14 +105,23 @@ class Emit:
         """The mask of the first `count` lanes, an int or an IR value."""
         if isinstance(count, int):
             return ir.Constant(ir.VectorType(I1, self.lanes), [lane < count for lane in range(self.lanes)])
-        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
-        return self.b.icmp_signed("<", numbers, self.splat(self.int(count)))
+        return self.b.icmp_signed("<", self.numbered(), self.splat(self.int(count)))
+
+    def gather(self, places: Value, mask: Value) -> Value:
+        """The numbers at a vector of addresses; lanes outside the mask are 0."""
+        pointers = self.b.inttoptr(places, ir.VectorType(self.scalar.as_pointer(), self.lanes))
+        name = f"llvm.masked.gather.{self.name}.v{self.lanes}p0"
+        return self.call(name, self.vector, pointers, I32(self.item), mask, self.zero)
 
     def masked_load(self, mask: Value, address: Value, offset: Value = 0) -> Value:
         """A vector whose other lanes are 0; their memory is not touched."""
         place = self.element(address, offset, self.vector)
         name = f"llvm.masked.load.{self.name}.p0"
         return self.call(name, self.vector, place, I32(self.item), mask, self.zero)
+
+    def save(self, scalar: Value, address: Value, offset: Value = 0) -> None:
+        """Store a single number."""
+        self.b.store(scalar, self.element(address, offset, self.scalar), align=self.item)
 
     def masked_store(self, value: Value, mask: Value, address: Value, offset: Value = 0) -> None:
         """Store some lanes of a vector."""
@@ -147,6 +168,19 @@ class Emit:
         self.b.position_at_end(done)
         return list(carried)
 
+    def numbered(self) -> Value:
+        """The vector of int64 0, 1, 2, ..."""
+        return ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
+
+    def total(self, vector: Value) -> Value:
+        """The sum of the lanes, halves first."""
+        lanes = self.lanes
+        while lanes > 1:
+            lanes //= 2
+            low, high = (self.shuffle(vector, vector, range(begin, begin + lanes)) for begin in (0, lanes))
+            vector = self.b.fadd(low, high)
+        return self.b.extract_element(vector, I32(0))
+
     def dot(self, row: Sequence[float], xs: Sequence[Value]) -> Value:
         """The sum of constants times vectors; a factor of 0 leaves its term out, one of 1 costs no product."""
         terms = sorted(((float(c), x) for c, x in zip(row, xs, strict=True) if c), key=lambda term: term[0] != 1)
@@ -165,8 +199,6 @@ def instruction(literals: int) -> Callable[[Callable[..., None]], Any]:
     """
 
     def wrap(write: Callable[..., None]) -> Any:
-        @intrinsic
-        @functools.wraps(write)
         def typed(typingctx: Any, *args: Any) -> Any:
             if not all(isinstance(kind, types.IntegerLiteral) for kind in args[:literals]):
                 return None
@@ -178,7 +210,11 @@ def instruction(literals: int) -> Callable[[Callable[..., None]], Any]:
 
             return types.void(*args[:literals], *[types.int64] * (len(args) - literals)), codegen
 
-        return typed
+        functools.update_wrapper(typed, write)
+        names = ["typingctx", "_item", "_lanes", *list(inspect.signature(write).parameters)[1:]]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        typed.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+        return intrinsic(typed)
 
     return wrap
 

@@ -1,0 +1,183 @@
+"""The direct algorithm: bodies that sum over taps, for the forward pass and the input gradient alike.
+
+A task is a block of output pixels of one image and group, and a share of its filters. It copies the strip of input that
+it sums over into its thread's workspace, padded (or reads the input in place), and goes through its panels of filters.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from numba import njit
+
+from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.native import body, call, set_word, word
+from fastconv.backends.cpu.strips import fill_for, join_for
+from fastconv.backends.cpu.tiles import filters_tile, gather, pixels_tile, store_turned, turn_block
+
+
+# What a panel's body is told beside the plan, as words of its thread's workspace.
+GROUP, NUMBER, PHASE, VALID, SOURCE, HIGH, WIDE, TARGET, FILTER_PITCH, ROW_PITCH, OWN = range(11)
+
+
+@cache
+def direct_body(item: int, lanes: int) -> Any:
+    """The loop over tasks around the plan's own panel body, which has the tile."""
+    fill, join = fill_for(item, lanes), join_for(item, lanes)
+
+    @body
+    def direct(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """Tasks in the order (image, group, depth, block of columns, block of rows, share of panels)."""
+        groups, filters = word(plan, s.GROUPS), word(plan, s.FILTERS)
+        panels, shares, each = word(plan, s.PANELS), word(plan, s.SHARES), word(plan, s.PANEL_FILTERS)
+        job = word(arrays, s.WORKSPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        strip = job + s.JOB_BYTES
+        buffer = strip + word(plan, s.BUFFER)
+        height, width = word(plan, s.TARGET + 1), word(plan, s.TARGET + 2)
+        set_word(job, OWN, strip)
+        for task in range(first, end):
+            share, rest = task % shares, task // shares
+            block, rest = rest % word(plan, s.ROW_BLOCKS), rest // word(plan, s.ROW_BLOCKS)
+            row = block * word(plan, s.ROWS) // word(plan, s.ROW_BLOCKS)
+            rows = (block + 1) * word(plan, s.ROWS) // word(plan, s.ROW_BLOCKS) - row
+            block, rest = rest % word(plan, s.COLUMN_BLOCKS), rest // word(plan, s.COLUMN_BLOCKS)
+            column = block * word(plan, s.COLUMNS) // word(plan, s.COLUMN_BLOCKS)
+            columns = (block + 1) * word(plan, s.COLUMNS) // word(plan, s.COLUMN_BLOCKS) - column
+            depth, image_group = rest % word(plan, s.DEPTHS), rest // word(plan, s.DEPTHS)
+            source = word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES)
+            if word(plan, s.IN_PLACE):
+                line = depth * word(plan, s.STEPS) * word(plan, s.SOURCE + 1) + row * word(plan, s.STEPS + 1)
+                source += (line * word(plan, s.SOURCE + 2) + column) * item
+            else:
+                fill(plan, source, word(plan, s.CHANNELS), depth, row, rows, column, columns, strip)
+                source = strip
+            set_word(job, GROUP, image_group % groups)
+            set_word(job, SOURCE, source)
+            set_word(job, HIGH, rows)
+            set_word(job, WIDE, columns)
+            y = word(arrays, s.Y) + image_group * filters * word(plan, s.FILTER_BYTES)
+            for number in range(share * panels // shares, (share + 1) * panels // shares):
+                panel_y, valid = y + number * each * word(plan, s.FILTER_BYTES), min(each, filters - number * each)
+                set_word(job, NUMBER, number)
+                set_word(job, VALID, valid)
+                if word(plan, s.BUFFERED):
+                    set_word(job, FILTER_PITCH, word(plan, s.BUFFER_FILTER))
+                    set_word(job, ROW_PITCH, word(plan, s.BUFFER_ROW))
+                    for phase in range(word(plan, s.ALL_PHASES)):
+                        set_word(job, PHASE, phase)
+                        set_word(job, TARGET, buffer + phase * word(plan, s.BUFFER_PHASE))
+                        call(word(plan, s.PANEL_CODE), plan, arrays, job, 0, 0)
+                    join(plan, buffer, valid, panel_y, depth, row, rows, column, columns)
+                else:
+                    set_word(job, FILTER_PITCH, word(plan, s.FILTER_BYTES))
+                    set_word(job, ROW_PITCH, width * item)
+                    set_word(job, PHASE, 0)
+                    set_word(job, TARGET, panel_y + ((depth * height + row) * width + column) * item)
+                    call(word(plan, s.PANEL_CODE), plan, arrays, job, 0, 0)
+
+    return direct
+
+
+@cache
+def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) -> Any:
+    """A panel of filters over a block, filters in the lanes, from packed weights."""
+
+    @body
+    def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]
+        table = word(plan, s.PHASE_TABLE) + 32 * word(job, PHASE)
+        taps, places, part = word(table, 0), word(table, 1), word(table, 2)
+        source, y = word(job, SOURCE), word(job, TARGET)
+        high, wide, valid = word(job, HIGH), word(job, WIDE), word(job, VALID)
+        filter_pitch, row_pitch = word(job, FILTER_PITCH), word(job, ROW_PITCH)
+        scratch = word(job, OWN) + word(plan, s.SCRATCH)
+        number = word(job, GROUP) * word(plan, s.PANELS) + word(job, NUMBER)
+        weights = word(arrays, s.WORKSPACE) + number * word(plan, s.PANEL_BYTES) + part
+        pitch = word(plan, s.STRIP_ROW)
+        for top in range(0, high, rows):
+            i = min(top, high - rows)
+            for left in range(0, wide, columns):
+                j = min(left, wide - columns)
+                x = source + i * pitch + j * item
+                filters_tile(item, lanes, rows, columns, vectors, x, pitch, places, taps, weights, scratch)
+                for r in range(rows):
+                    target = y + (i + r) * row_pitch + j * item
+                    for v in range(vectors):
+                        tile = scratch + (r * columns * vectors + v) * lanes * item
+                        place, count = target + v * lanes * filter_pitch, valid - v * lanes
+                        store_turned(item, lanes, columns, tile, vectors * lanes * item, place, filter_pitch, count)
+
+    return panel
+
+
+@cache
+def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int) -> Any:
+    """A panel of filters over a block, pixels in the lanes, from the weights as they are."""
+    across = vectors * lanes
+
+    @body
+    def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]
+        table = word(plan, s.PHASE_TABLE) + 32 * word(job, PHASE)
+        taps, places = word(table, 0), word(table, 1)
+        source, y = word(job, SOURCE), word(job, TARGET)
+        high, wide, valid = word(job, HIGH), word(job, WIDE), word(job, VALID)
+        filter_pitch, row_pitch = word(job, FILTER_PITCH), word(job, ROW_PITCH)
+        step, first = word(plan, s.FILTER_STEP), word(job, NUMBER) * filters
+        weights = word(arrays, s.WEIGHT) + word(job, GROUP) * word(plan, s.GROUP_WEIGHTS) + first * step
+        bias_step = word(plan, s.BIAS_STEP)
+        bias = word(arrays, s.BIAS) + (word(job, GROUP) * word(plan, s.FILTERS) + first) * bias_step
+        pitch = word(plan, s.STRIP_ROW)
+        for top in range(0, high, rows):
+            i = min(top, high - rows)
+            for left in range(0, wide, across):
+                j = max(0, min(left, wide - across))
+                last = min(wide - j, across) - (vectors - 1) * lanes
+                x, target = source + i * pitch + j * item, y + i * row_pitch + j * item
+                pixels_tile(item, lanes, filters, rows, vectors, x, pitch, places, taps, weights, step, bias,
+                            bias_step, valid, last, target, filter_pitch, row_pitch)
+
+    return panel
+
+
+# A packing plan's words.
+TAPS, PACK_PANELS, PACK_FILTERS, PACK_GROUP, PACK_STEP, PACK_PANEL_BYTES, PACK_BIAS_STEP, PACK_PHASES = range(8)
+PACK_TABLE, PACK_RUN = 8, 9
+
+
+@cache
+def pack_body(item: int, lanes: int, vectors: int) -> Any:
+    """Panels of filters: for each phase the bias, then for each tap the weights of `vectors` vectors of filters."""
+    width = lanes * item
+
+    @njit
+    def pack_taps(weights, step, filters, places, taps, run, target):  # type: ignore[no-untyped-def]
+        """The weights of one vector of filters; where `run` neighbouring taps are neighbours in memory, in squares."""
+        if run < lanes // 2:
+            for k in range(taps):
+                gather(item, lanes, weights + word(places, 2 * k + 1), step, filters, target + k * vectors * width)
+            return
+        for begin in range(0, taps, run):
+            for k in range(begin, min(taps, begin + run), lanes):
+                count = min(lanes, begin + run - k)
+                turn_block(item, lanes, weights + word(places, 2 * k + 1), step, filters, count,
+                           target + k * vectors * width, vectors * width, lanes)
+
+    @body
+    def pack(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        filters = word(plan, PACK_FILTERS)
+        for task in range(first, end):
+            group, number = task // word(plan, PACK_PANELS), task % word(plan, PACK_PANELS)
+            panel = word(arrays, s.WORKSPACE) + task * word(plan, PACK_PANEL_BYTES)
+            for v in range(vectors):
+                begin = (number * vectors + v) * lanes
+                count = max(0, min(lanes, filters - begin))
+                weights = word(arrays, s.WEIGHT) + group * word(plan, PACK_GROUP) + begin * word(plan, PACK_STEP)
+                bias = word(arrays, s.BIAS) + (group * filters + begin) * word(plan, PACK_BIAS_STEP)
+                for phase in range(word(plan, PACK_PHASES)):
+                    table = word(plan, PACK_TABLE)
+                    target = panel + word(table, 4 * phase + 2) + v * width
+                    gather(item, lanes, bias, word(plan, PACK_BIAS_STEP), count, target)
+                    pack_taps(weights, word(plan, PACK_STEP), count, word(table, 4 * phase + 1), word(table, 4 * phase),
+                              word(plan, PACK_RUN), target + vectors * width)
+
+    return pack

@@ -1,0 +1,78 @@
+"""Where a strip keeps its pixels: bytes from one to the next along each axis, and the place of each tap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.axes import Axis
+from fastconv.typing import Array
+
+LINE = 64  # bytes of a cache line
+
+
+def up(number: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-number // multiple) * multiple
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """The strip of a block of output pixels.
+
+    Attributes
+    ----------
+    axes : three Axis
+    rows, columns : int
+        Of the greatest block.
+    item : int
+        Bytes of a number.
+    channel, plane, row, part : int
+        Bytes of a channel, a plane, a row, and a residue's part of a row.
+    residues : three arrays
+        Of each axis.
+    """
+
+    axes: tuple[Axis, Axis, Axis]
+    rows: int
+    columns: int
+    item: int
+    channel: int
+    plane: int
+    row: int
+    part: int
+    residues: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, axes: tuple[Axis, Axis, Axis], rows: int, columns: int, item: int) -> Strip:
+        """The strip of blocks of at most so many rows and columns."""
+        deep, high, wide = axes
+        part = up((columns + wide.margin) * item, LINE)
+        row = part * len(wide.residues)
+        plane = row * (rows + high.margin) * len(high.residues)
+        channel = plane * (1 + deep.margin) * len(deep.residues)
+        channel += LINE * (channel // LINE % 2 == 0)  # an even number of lines would crowd some sets of the caches
+        residues = tuple(np.array(a.residues, np.int64) for a in axes)
+        return cls(axes, rows, columns, item, channel, plane, row, part, residues)
+
+    def place(self, shifts: tuple[int, int, int]) -> int:
+        """Bytes from a block's first pixel to a tap's."""
+        deep, high, wide = self.axes
+        index, where = wide.residues.index(shifts[2] % wide.step), shifts[2] // wide.step - wide.least
+        place = deep.place(shifts[0], 1 + deep.margin) * self.plane
+        place += high.place(shifts[1], self.rows + high.margin) * self.row
+        return place + index * self.part + where * self.item
+
+    def words(self) -> dict[int, int]:
+        """A plan's words on the source and its strips."""
+        values = {
+            **{s.STRIP_CHANNEL: self.channel, s.STRIP_PLANE: self.plane, s.STRIP_PART: self.part},
+            **{s.STRIP_ROW: self.row, s.STRIP_ROW_SPAN: self.rows + self.axes[1].margin},
+        }
+        for axis, a in enumerate(self.axes):
+            values |= {s.SOURCE + axis: a.source, s.LEAST + axis: a.least, s.STEPS + axis: a.step}
+            values |= {s.MARGINS + axis: a.margin, s.RESIDUES + axis: len(a.residues)}
+            values |= {s.RESIDUE_TABLES + axis: self.residues[axis].ctypes.data}
+        return values

@@ -1,0 +1,292 @@
+"""Plans of the direct algorithm: which tile, which blocks, how much workspace; computed once for each geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.cpu import axes, direct
+from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.axes import Axis
+from fastconv.backends.cpu.machine import Vectors, cache_bytes, vectors
+from fastconv.backends.cpu.native import Program, code
+from fastconv.backends.cpu.layout import LINE, Strip, up
+from fastconv.geometry import Convolution
+from fastconv.typing import Array
+
+STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
+GRAIN = 40_000.0  # cycles below which a task is not split further
+SMALL = 30_000.0  # cycles of a whole call below which one thread does it
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A convolution's sum over taps, forward or backward, with its weights' layout in bytes."""
+
+    groups: int
+    channels: int  # of the source, in a group
+    filters: int  # channels of the output, in a group
+    images: int
+    axes: tuple[Axis, Axis, Axis]
+    item: int
+    filter_step: int
+    channel_step: int
+    group_step: int
+    kernel: tuple[int, int, int]
+
+    @property
+    def taps(self) -> float:
+        """Of an output pixel, the mean over phases."""
+        return self.channels * prod(self.kernel) / prod(len(a.phases) for a in self.axes)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A register tile: `lead` filters or none, rows of pixels, and pixels or vectors across."""
+
+    kind: str  # what is in its lanes: "filters" or "pixels"
+    filters: int  # of a panel
+    rows: int
+    columns: int
+    vectors: int
+    cycles: float  # of all tiles of an image, without padding and packing
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A program with what it needs and what it is."""
+
+    sum: Sum
+    tile: Tile
+    tasks: int
+    workspace: int
+    threads: int
+    in_place: bool
+    program: Program
+    kept: tuple[Array, ...]  # tables that the program refers to by their addresses
+
+
+@lru_cache(maxsize=1024)
+def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> Plan:
+    """The plan of a geometry's forward pass or input gradient."""
+    return build(described(geometry, backward, item), threads, vectors())
+
+
+def described(geometry: Convolution, backward: bool, item: int) -> Sum:
+    """The geometry as a sum over taps."""
+    groups = geometry.groups
+    inner, outer = geometry.in_channels // groups, geometry.out_channels // groups
+    taps = prod(geometry.kernel_size)
+    found = axes.backward(geometry) if backward else axes.forward(geometry)
+    kernel = (1, 1, 1, *geometry.kernel_size)[-3:] if taps > 1 else (1, 1, 1)
+    near, far = taps * item, inner * taps * item
+    channels, filters = (outer, inner) if backward else (inner, outer)
+    steps = (near, far) if backward else (far, near)
+    return Sum(groups, channels, filters, geometry.batch, tuple(found), item, *steps, outer * far, kernel)  # type: ignore[arg-type]
+
+
+def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
+    """Choose tile and blocks, and write the program."""
+    lanes = registers.lanes(sum_.item)
+    tile = best_tile(sum_, lanes, registers.registers)
+    layout = Layout(sum_, tile, lanes, threads)
+    return layout.plan()
+
+
+def best_tile(sum_: Sum, lanes: int, registers: int) -> Tile:
+    """The tile that takes the fewest cycles."""
+    return min([*pixel_tiles(sum_, lanes, registers), *filter_tiles(sum_, lanes, registers)], key=lambda t: t.cycles)
+
+
+def rate(sums: int, loads: float) -> float:
+    """Cycles of a step: two multiply-adds a cycle, which loads disturb, and four cycles until a sum can go on."""
+    return max(sums / 2 + 0.15 * loads, 4.0)
+
+
+def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
+    """Tiles with pixels in the lanes."""
+    _, height, width = sum_.axes
+    wanted = -(-width.count // lanes)
+    found = []
+    for filters, rows, across in product((1, 2, 3, 4, 6, 8), (1, 2, 3, 4, 6), (1, 2, 3, 4, 5, 6, 7, 8, 10)):
+        vectors = rows * across
+        if filters * vectors + vectors + 1 > registers - 1 or across > wanted or rows > height.count:
+            continue
+        if filters > sum_.filters and filters > 1:
+            continue
+        tiles = -(-sum_.filters // filters) * -(-height.count // rows) * -(-wanted // across)
+        step = rate(filters * vectors, filters + vectors)
+        cycles = tiles * (step * sum_.taps + 1.5 * filters * vectors + 30)
+        found.append(Tile("pixels", filters, rows, across * lanes, across, cycles))
+    return found
+
+
+def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
+    """Tiles with filters in the lanes."""
+    _, height, width = sum_.axes
+    pixels = sum_.images * prod(a.count * len(a.phases) for a in sum_.axes)
+    found = []
+    for vectors, rows, columns in product((1, 2, 4), (1, 2, 3, 4), range(3, 15)):
+        sums = rows * columns * vectors
+        if sums + vectors + 1 > registers or columns > width.count or rows > height.count:
+            continue
+        panels = -(-sum_.filters // (lanes * vectors))
+        tiles = panels * -(-height.count // rows) * -(-width.count // columns)
+        stores = STORE * lanes * rows * vectors * -(-columns // lanes)
+        packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * 0.5
+        cycles = tiles * (rate(sums, rows * columns + vectors) * sum_.taps + stores + 30)
+        cycles += packing * prod(a.count for a in sum_.axes)
+        found.append(Tile("filters", lanes * vectors, rows, columns, vectors, cycles))
+    return found
+
+
+class Layout:
+    """Blocks, strips and tables of a sum with a tile."""
+
+    def __init__(self, sum_: Sum, tile: Tile, lanes: int, threads: int) -> None:
+        self.sum, self.tile, self.lanes = sum_, tile, lanes
+        self.phases = [len(a.phases) for a in sum_.axes]
+        self.buffered = prod(self.phases) > 1
+        self.in_place = all(a.inside for a in sum_.axes) and sum_.axes[2].step == 1
+        self.panels = -(-sum_.filters // tile.filters)
+        repeats = sum_.images * sum_.groups * sum_.axes[0].count
+        self.cycles = tile.cycles * sum_.images * sum_.groups * prod(self.phases) * sum_.axes[0].count
+        self.threads = threads if self.cycles > SMALL else 1
+        self.row_blocks, self.column_blocks, self.shares = self.blocks(repeats)
+        self.tasks = repeats * self.row_blocks * self.column_blocks * self.shares
+        self.rows = -(-sum_.axes[1].count // self.row_blocks)
+        self.columns = -(-sum_.axes[2].count // self.column_blocks)
+
+    def strip(self, rows: int, columns: int) -> Strip:
+        """The strip of a block."""
+        return Strip.of(self.sum.axes, rows, columns, self.sum.item)
+
+    def footprint(self, rows: int, columns: int) -> int:
+        """Bytes that a task goes through again and again."""
+        buffer = prod(self.phases) * rows * up(columns * self.sum.item, LINE) * self.tile.filters
+        return self.strip(rows, columns).channel * self.sum.channels + buffer * self.buffered
+
+    def blocks(self, repeats: int) -> tuple[int, int, int]:
+        """Blocks of rows and of columns, and shares of the panels."""
+        _, high, wide = self.sum.axes
+        limit = cache_bytes(2, 1 << 20) * 3 // 8
+        most_rows, most_columns = max(1, high.count // self.tile.rows), max(1, wide.count // self.tile.columns)
+        down = across = share = 1
+
+        def size() -> int:
+            return self.footprint(-(-high.count // down), -(-wide.count // across))
+
+        while size() > limit and (down < most_rows or across < most_columns):
+            if down < most_rows:
+                down = min(most_rows, max(down + 1, round(down * min(2.0, size() / limit))))
+            else:
+                across = min(most_columns, across * 2)
+        wanted = min(4 * self.threads, max(self.threads, int(self.cycles / GRAIN))) if self.threads > 1 else 1
+        while repeats * down * across * share < wanted:
+            if share < self.panels and self.panels >= 8 * share:
+                share *= 2
+            elif down * 2 <= most_rows and -(-high.count // (2 * down)) > 2 * high.margin:
+                down *= 2
+            elif across * 2 <= most_columns:
+                across *= 2
+            elif share * 2 <= self.panels:
+                share *= 2
+            elif down < most_rows:
+                down = min(most_rows, down * 2)
+            else:
+                break
+        return down, across, share
+
+    def tables(self) -> tuple[Array, list[Array]]:
+        """The table of phases, and those that it refers to."""
+        deep, high, wide = self.sum.axes
+        strip = self.strip(self.rows, self.columns)
+        item, found, rows, offset = self.sum.item, [], [], 0
+        _, kernel_rows, kernel_columns = self.sum.kernel
+        for phase in product(deep.phases, high.phases, wide.phases):
+            places, taps = [], []
+            for (t, down), (r, right), (c, across) in product(*phase):
+                if self.in_place:
+                    place = ((down * high.source + right) * wide.source + across) * item
+                else:
+                    place = strip.place((down, right, across))
+                places.append(place)
+                taps.append(((t * kernel_rows + r) * kernel_columns + c) * item)
+            table = np.empty((self.sum.channels, len(taps), 2), np.int64)
+            numbers = np.arange(self.sum.channels)[:, None]
+            table[..., 0] = numbers * (self.source_channel if self.in_place else strip.channel) + np.array(places, np.int64)
+            table[..., 1] = numbers * self.sum.channel_step + np.array(taps, np.int64)
+            found.append(np.ascontiguousarray(table))
+            count = table.size // 2
+            rows.append((count, found[-1].ctypes.data, offset, 0))
+            offset += (count + 1) * self.tile.vectors * self.lanes * item
+        self.panel_bytes = up(offset, LINE) + LINE
+        return np.array(rows, np.int64), found
+
+    @property
+    def source_channel(self) -> int:
+        """Bytes of a channel of the source."""
+        return prod(a.source for a in self.sum.axes) * self.sum.item
+
+    def plan(self) -> Plan:
+        """The program with its tables."""
+        sum_, tile, item = self.sum, self.tile, self.sum.item
+        phases, kept = self.tables()
+        strip = self.strip(self.rows, self.columns)
+        packed = tile.kind == "filters"
+        shared = up(sum_.groups * self.panels * self.panel_bytes, 4096) if packed else 0
+        buffer_row = up(self.columns * item, LINE)
+        buffer_phase = buffer_row * self.rows
+        buffer_filter = buffer_phase * prod(self.phases) + LINE
+        buffer = 0 if self.in_place else up(strip.channel * sum_.channels + LINE, 4096)
+        scratch = buffer + (up(buffer_filter * tile.filters, 4096) if self.buffered else 0)
+        thread = scratch + (up(tile.rows * tile.columns * tile.filters * item, 4096) if packed else 0) + 4096 + s.JOB_BYTES
+        values = {
+            **{s.GROUPS: sum_.groups, s.CHANNELS: sum_.channels, s.FILTERS: sum_.filters},
+            **{s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks, s.SHARES: self.shares},
+            **{s.PANELS: self.panels, s.CHANNEL_BYTES: self.source_channel, s.IN_PLACE: int(self.in_place)},
+            **{s.FILTER_BYTES: prod(a.target for a in sum_.axes) * item, s.ALL_PHASES: prod(self.phases)},
+            **{s.BUFFERED: int(self.buffered), s.PHASE_TABLE: phases.ctypes.data, s.PANEL_BYTES: self.panel_bytes},
+            **{s.FILTER_STEP: sum_.filter_step, s.GROUP_WEIGHTS: sum_.group_step, s.BIAS_STEP: item},
+            **{s.SHARED: shared, s.PER_THREAD: thread, s.BUFFER: buffer, s.SCRATCH: scratch},
+            **{s.BUFFER_ROW: buffer_row, s.BUFFER_FILTER: buffer_filter, s.BUFFER_PHASE: buffer_phase},
+            **{s.PANEL_FILTERS: tile.filters, s.PANEL_CODE: code(self.panel_body())},
+        }
+        values |= strip.words()
+        for axis, a in enumerate(sum_.axes):
+            values |= {s.DEPTHS + axis: a.count, s.TARGET + axis: a.target, s.PHASES + axis: self.phases[axis]}
+        if self.in_place:
+            values[s.STRIP_ROW] = sum_.axes[1].step * sum_.axes[2].source * item
+        parameters = [values[place] for place in range(s.PLACES)]
+        steps: list[Any] = [(direct.direct_body(item, self.lanes), parameters, self.tasks, 4)]
+        if packed:
+            steps.insert(0, self.packing(phases))
+        work = int(self.cycles)
+        program = Program(steps, work)
+        workspace = shared + thread * self.threads
+        kept = [*kept, *strip.residues, phases]
+        return Plan(sum_, tile, self.tasks, workspace, self.threads, self.in_place, program, tuple(kept))
+
+    def panel_body(self) -> Any:
+        """The body with the tile."""
+        item, tile = self.sum.item, self.tile
+        if tile.kind == "filters":
+            return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors)
+        return direct.pixels_panel(item, self.lanes, tile.filters, tile.rows, tile.vectors)
+
+    def packing(self, phases: Array) -> tuple[Any, list[int], int, int]:
+        """The step that packs the weights."""
+        sum_, taps = self.sum, prod(self.sum.kernel)
+        run = 1
+        if not self.buffered:
+            run = taps * sum_.channels if sum_.channel_step == taps * sum_.item else taps
+        parameters = [0, self.panels, sum_.filters, sum_.group_step, sum_.filter_step, self.panel_bytes, sum_.item]
+        parameters += [prod(self.phases), phases.ctypes.data, run]
+        tasks = sum_.groups * self.panels
+        parts = 4 if tasks * self.panel_bytes > 1 << 16 else 0
+        return direct.pack_body(sum_.item, self.lanes, self.tile.vectors), parameters, tasks, parts

@@ -1,0 +1,117 @@
+"""What surrounds the tiles: the padded strip of input that a task sums over, and the output's phases put together.
+
+A plan's parameters are words at fixed places; every place has its name here.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from fastconv.backends.cpu.native import word
+from fastconv.backends.cpu.tiles import clear_numbers, copy_apart, copy_between, copy_every_second, copy_numbers
+
+# Extents, for one group: source channels, filters; output pixels of a phase along each axis.
+GROUPS, CHANNELS, FILTERS, DEPTHS, ROWS, COLUMNS = range(6)
+# The output's blocks, and the panels of filters, of which a task has some.
+ROW_BLOCKS, COLUMN_BLOCKS, SHARES, PANELS = range(6, 10)
+# The source: pixels, bytes from a channel to the next, first quotients, steps, residues and their tables.
+SOURCE, CHANNEL_BYTES, LEAST, STEPS, RESIDUES, RESIDUE_TABLES = 10, 13, 14, 17, 20, 23
+# The strip: margins; bytes of a channel, a plane, a row and a residue's part of a row; whether it is the source itself.
+MARGINS, STRIP_CHANNEL, STRIP_PLANE, STRIP_ROW, STRIP_PART, IN_PLACE, STRIP_ROW_SPAN = 26, 29, 30, 31, 32, 33, 34
+# The output: pixels, bytes from a filter to the next, phases along each axis, and of them all.
+TARGET, FILTER_BYTES, PHASES, ALL_PHASES, BUFFERED = 35, 38, 39, 42, 43
+# The table of phases: for each one taps, the address of the taps' table, bytes of its part of a panel.
+PHASE_TABLE, PANEL_BYTES, FILTER_STEP, GROUP_WEIGHTS, BIAS_STEP = 44, 45, 46, 47, 48
+# Workspace: bytes before the threads' parts, of each thread's part, and in it the places of output phases and tiles.
+SHARED, PER_THREAD, BUFFER, SCRATCH, BUFFER_ROW, BUFFER_FILTER, BUFFER_PHASE, PANEL_FILTERS, PANEL_CODE = range(49, 58)
+PLACES = 58
+JOB_BYTES = 128  # before a thread's strip: what its panel's body is told
+# A call's own addresses.
+X, WEIGHT, BIAS, Y, WORKSPACE = range(5)
+
+
+def fill_for(item: int, lanes: int):  # type: ignore[no-untyped-def]
+    """`fill` for numbers of `item` bytes in vectors of so many lanes."""
+
+    @njit
+    def fill_row(plan, source, pixels, left, span, target):  # type: ignore[no-untyped-def]
+        """One row of a strip, all residues, from the row of pixels at `source`; zeros where there is none."""
+        step, tables = word(plan, STEPS + 2), word(plan, RESIDUE_TABLES + 2)
+        part = word(plan, STRIP_PART)
+        for index in range(word(plan, RESIDUES + 2)):
+            begin = left * step + word(tables, index)
+            place = target + index * part
+            first = min(span, max(0, -(begin // step)))
+            last = max(first, min(span, (pixels - begin + step - 1) // step))
+            clear_numbers(item, lanes, first, place)
+            from_ = source + (begin + first * step) * item
+            if step == 1:
+                copy_numbers(item, lanes, from_, last - first, place + first * item)
+            elif step == 2 and last > first:
+                copy_every_second(item, lanes, from_, last - first, place + first * item)
+            else:
+                copy_apart(item, lanes, from_, step * item, last - first, place + first * item, item)
+            clear_numbers(item, lanes, span - last, place + last * item)
+
+    @njit
+    def fill(plan, source, channels, depth, row, rows, column, columns, strip):  # type: ignore[no-untyped-def]
+        """The strip for output pixels from (depth, row, column) on, of so many channels."""
+        planes, height, width = word(plan, SOURCE), word(plan, SOURCE + 1), word(plan, SOURCE + 2)
+        span, across = rows + word(plan, MARGINS + 1), columns + word(plan, MARGINS + 2)
+        deep = 1 + word(plan, MARGINS)
+        left, top = column + word(plan, LEAST + 2), row + word(plan, LEAST + 1)
+        for channel in range(channels):
+            from_, to = source + channel * word(plan, CHANNEL_BYTES), strip + channel * word(plan, STRIP_CHANNEL)
+            for a in range(word(plan, RESIDUES)):
+                for i in range(deep):
+                    plane = (depth + word(plan, LEAST) + i) * word(plan, STEPS)
+                    plane += word(word(plan, RESIDUE_TABLES), a)
+                    target = to + (a * deep + i) * word(plan, STRIP_PLANE)
+                    for b in range(word(plan, RESIDUES + 1)):
+                        residue = word(word(plan, RESIDUE_TABLES + 1), b)
+                        for j in range(span):
+                            line = (top + j) * word(plan, STEPS + 1) + residue
+                            place = target + (b * word(plan, STRIP_ROW_SPAN) + j) * word(plan, STRIP_ROW)
+                            if 0 <= plane < planes and 0 <= line < height:
+                                fill_row(plan, from_ + (plane * height + line) * width * item, width, left, across, place)
+                            else:
+                                for c in range(word(plan, RESIDUES + 2)):
+                                    clear_numbers(item, lanes, across, place + c * word(plan, STRIP_PART))
+
+    return fill
+
+
+def join_for(item: int, lanes: int):  # type: ignore[no-untyped-def]
+    """`join` for numbers of `item` bytes in vectors of so many lanes."""
+
+    @njit
+    def join(plan, buffer, filters, y, depth, row, rows, column, columns):  # type: ignore[no-untyped-def]
+        """Put the phases of a block of output together: y[i * phases + a] = buffer[a, i] along each axis."""
+        height, width = word(plan, TARGET + 1), word(plan, TARGET + 2)
+        down, across = word(plan, PHASES + 1), word(plan, PHASES + 2)
+        for f in range(filters):
+            for a in range(word(plan, PHASES)):
+                plane = depth * word(plan, PHASES) + a
+                if plane >= word(plan, TARGET):
+                    break
+                for b in range(down):
+                    phase = buffer + f * word(plan, BUFFER_FILTER) + (a * down + b) * across * word(plan, BUFFER_PHASE)
+                    for i in range(rows):
+                        line = (row + i) * down + b
+                        if line >= height:
+                            break
+                        source = phase + i * word(plan, BUFFER_ROW)
+                        target = y + f * word(plan, FILTER_BYTES)
+                        target += ((plane * height + line) * width + column * across) * item
+                        pairs = min(columns, (width - column * across) // 2)
+                        if across == 2:
+                            copy_between(item, lanes, source, source + word(plan, BUFFER_PHASE), pairs, target)
+                            if pairs < columns:
+                                copy_numbers(item, lanes, source + pairs * item, 1, target + 2 * pairs * item)
+                        else:
+                            for c in range(across):
+                                count = min(columns, (width - column * across - c + across - 1) // across)
+                                from_ = source + c * word(plan, BUFFER_PHASE)
+                                copy_apart(item, lanes, from_, item, count, target + c * item, across * item)
+
+    return join

@@ -1,0 +1,365 @@
+"""Register tiles: the sums that all of convolution is made of, in vector instructions.
+
+Accumulators stay in registers over the whole sum over taps. A tap `k` is an entry of a table, the distance in bytes of
+its pixel from the window's first one, so that the tiles know neither rank nor stride nor dilation.
+
+- `filters_tile` has filters in the lanes: a weight is loaded as part of a vector, a pixel as a single number.
+- `pixels_tile` has pixels in the lanes: a pixel is loaded as part of a vector, a weight as a single number.
+- `taps_tile` has filters in the lanes too, and sums over pixels: the gradient of the weights.
+
+What a tile is written for: fused multiply-adds at the rate of both units, with fewer loads than the two load units
+take. Each number is loaded beside its multiply-adds; LLVM keeps that order, and would spill accumulators otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv.backends.cpu.vectors import Emit, instruction
+
+Value = Any
+
+
+@instruction(5)
+def filters_tile(
+    e: Emit,
+    rows: int,
+    columns: int,
+    vectors: int,
+    x: Value,
+    row_pitch: Value,
+    table: Value,
+    taps: Value,
+    panel: Value,
+    out: Value,
+) -> None:
+    """out[i, j, :] = panel[0] + sum over k of x[i * row_pitch + table[k, 0] + j] * panel[1 + k].
+
+    `panel` has `vectors` vectors of filters for each k, the bias first; `out` is (rows, columns, vectors, lanes).
+    """
+    width = e.lanes * e.item
+    bases = [e.at(x, (i, row_pitch)) for i in range(rows)]
+
+    def step(k: Value, carried: list[Value]) -> list[Value]:
+        weights, *sums = carried
+        offset = e.word(table, e.b.mul(k, e.int(2)))
+        filters = [e.load(weights, v * width) for v in range(vectors)]
+        following = []
+        for base in bases:
+            pixels = e.at(base, offset)
+            for j in range(columns):
+                pixel = e.splat(e.number(pixels, j * e.item))
+                for v in range(vectors):
+                    following.append(e.fma(pixel, filters[v], sums[len(following)]))
+        return [e.at(weights, vectors * width), *following]
+
+    bias = [e.load(panel, v * width) for v in range(vectors)]
+    start = [bias[v] for _ in range(rows * columns) for v in range(vectors)]
+    _, *sums = e.loop(taps, [e.at(panel, vectors * width), *start], step)
+    for place, total in enumerate(sums):
+        e.store(total, out, place * width)
+
+
+@instruction(3)
+def store_turned(e: Emit, columns: int, tile: Value, pitch: Value, y: Value, filter_pitch: Value, filters: Value) -> None:
+    """y[f * filter_pitch + j] = tile[j * pitch + f] for f < filters <= lanes, j < columns."""
+    for left in range(0, columns, e.lanes):
+        count = min(e.lanes, columns - left)
+        rows = [e.load(e.at(tile, (left + j, pitch))) for j in range(count)]
+        turned = e.transposed(rows + [e.zero] * (e.lanes - count))
+        for f, row in enumerate(turned):
+            wanted = e.b.icmp_signed("<", e.int(f), filters)
+            with e.b.if_then(wanted):
+                place = e.at(y, (f, filter_pitch), left * e.item)
+                if count == e.lanes:
+                    e.store(row, place)
+                else:
+                    e.masked_store(row, e.first(count), place)
+
+
+@instruction(5)
+def pixels_tile(
+    e: Emit,
+    filters: int,
+    rows: int,
+    vectors: int,
+    x: Value,
+    row_pitch: Value,
+    tables: Value,
+    taps: Value,
+    weights: Value,
+    filter_step: Value,
+    bias: Value,
+    bias_step: Value,
+    valid: Value,
+    last: Value,
+    y: Value,
+    filter_pitch: Value,
+    y_row_pitch: Value,
+) -> None:
+    """y[f, i, j] = bias[f] + sum over k of weights[f * filter_step + tables[k, 1]] * x[i * row_pitch + tables[k, 0] + j].
+
+    Only `last` lanes of each row's last vector are pixels: no others are read or written. Of the filters only `valid`
+    are there; the others repeat the last one.
+    """
+    width = e.lanes * e.item
+    mask = e.first(last)
+    limit = e.b.sub(valid, e.int(1))
+    chosen = [e.least(f, limit) for f in range(filters)]
+    sources = [e.at(weights, (f, filter_step)) for f in chosen]
+    bases = [e.at(x, (i, row_pitch)) for i in range(rows)]
+
+    def step(k: Value, sums: list[Value]) -> list[Value]:
+        place = e.at(tables, (16, k))
+        offset, tap = e.word(place, e.int(0)), e.word(place, e.int(1))
+        pixels = []
+        for base in bases:
+            at = e.at(base, offset)
+            pixels += [e.load(at, v * width) for v in range(vectors - 1)]
+            pixels.append(e.masked_load(mask, at, (vectors - 1) * width))
+        following = []
+        for source in sources:
+            weight = e.splat(e.number(source, tap))
+            following += [e.fma(weight, pixel, sums[len(following) + v]) for v, pixel in enumerate(pixels)]
+        return following
+
+    start = []
+    for f in chosen:
+        start += [e.splat(e.number(e.at(bias, (f, bias_step))))] * (rows * vectors)
+    sums = iter(e.loop(taps, start, step))
+    for f in chosen:
+        for i in range(rows):
+            place = e.at(y, (f, filter_pitch), (i, y_row_pitch))
+            for v in range(vectors - 1):
+                e.store(next(sums), place, v * width)
+            e.masked_store(next(sums), mask, place, (vectors - 1) * width)
+
+
+@instruction(5)
+def taps_tile(
+    e: Emit,
+    starts: int,
+    columns: int,
+    vectors: int,
+    x: Value,
+    table: Value,
+    row_pitch: Value,
+    grads: Value,
+    rows: Value,
+    pixels: Value,
+    valid: Value,
+    sums: Value,
+) -> None:
+    """sums[a, b, :] += sum over i, q of x[table[a] + i * row_pitch + q + b] * grads[i, q, :].
+
+    `grads` is (rows, pixels, vectors, lanes), `sums` (starts, columns, vectors, lanes). Of the starts only `valid` are
+    there; the others repeat the last one, and their sums mean nothing.
+    """
+    width = e.lanes * e.item
+    limit = e.b.sub(valid, e.int(1))
+    bases = [e.at(x, e.word(table, e.least(a, limit))) for a in range(starts)]
+    count = starts * columns * vectors
+
+    def row(i: Value, carried: list[Value]) -> list[Value]:
+        grad, *totals = carried
+        shift = e.b.mul(i, row_pitch)
+        lines = [e.at(base, shift) for base in bases]
+
+        def pixel(q: Value, inner: list[Value]) -> list[Value]:
+            grad, *totals = inner
+            found = [e.load(grad, v * width) for v in range(vectors)]
+            place = e.b.mul(q, e.int(e.item))
+            following = []
+            for line in lines:
+                for b in range(columns):
+                    number = e.splat(e.number_at(line, place, b * e.item))
+                    for v in range(vectors):
+                        following.append(e.fma(number, found[v], totals[len(following)]))
+            return [e.at(grad, vectors * width), *following]
+
+        return e.loop(pixels, [grad, *totals], pixel)
+
+    _, *totals = e.loop(rows, [grads, *[e.zero] * count], row)
+    for place, total in enumerate(totals):
+        e.store(e.b.fadd(e.load(sums, place * width), total), sums, place * width)
+
+
+@instruction(3)
+def dots_tile(
+    e: Emit,
+    taps: int,
+    x: Value,
+    table: Value,
+    row_pitch: Value,
+    grads: Value,
+    grad_pitch: Value,
+    rows: Value,
+    vectors: Value,
+    last: Value,
+    valid: Value,
+    sums: Value,
+) -> None:
+    """sums[k, :] += grads[i, q] * x[table[k] + i * row_pitch + q], lane by lane: sum over i and every lanes-th q.
+
+    Rows have `vectors` vectors, and of the last one `last` lanes. Of the taps only `valid` are there; the others repeat
+    the last one.
+    """
+    width = e.lanes * e.item
+    mask = e.first(last)
+    limit = e.b.sub(valid, e.int(1))
+    bases = [e.at(x, e.word(table, e.least(k, limit))) for k in range(taps)]
+    whole = e.b.mul(e.b.sub(vectors, e.int(1)), e.int(width))
+
+    def row(i: Value, totals: list[Value]) -> list[Value]:
+        shift = e.b.mul(i, row_pitch)
+        lines = [e.at(base, shift) for base in bases]
+        line = e.at(grads, (grad_pitch, i))
+
+        def step(v: Value, inner: list[Value]) -> list[Value]:
+            place = e.b.mul(v, e.int(width))
+            grad = e.load(line, place)
+            return [e.fma(grad, e.load(base, place), total) for base, total in zip(lines, inner, strict=True)]
+
+        totals = e.loop(e.b.sub(vectors, e.int(1)), totals, step)
+        grad = e.masked_load(mask, line, whole)
+        return [
+            e.fma(grad, e.masked_load(mask, base, whole), total) for base, total in zip(lines, totals, strict=True)
+        ]
+
+    start = [e.load(sums, k * width) for k in range(taps)]
+    for k, total in enumerate(e.loop(rows, start, row)):
+        e.store(total, sums, k * width)
+
+
+@instruction(2)
+def copy_numbers(e: Emit, source: Value, count: Value, target: Value) -> None:
+    """target[j] = source[j] for j < count."""
+    width = e.lanes * e.item
+    whole = e.b.sdiv(count, e.int(e.lanes))
+
+    def step(index: Value, _: list[Value]) -> list[Value]:
+        place = e.b.mul(index, e.int(width))
+        e.store(e.load(source, place), target, place)
+        return []
+
+    e.loop(whole, [], step)
+    mask = e.first(e.b.sub(count, e.b.mul(whole, e.int(e.lanes))))
+    place = e.b.mul(whole, e.int(width))
+    e.masked_store(e.masked_load(mask, source, place), mask, target, place)
+
+
+@instruction(2)
+def clear_numbers(e: Emit, count: Value, target: Value) -> None:
+    """target[j] = 0 for j < count."""
+    width = e.lanes * e.item
+    whole = e.b.sdiv(count, e.int(e.lanes))
+
+    def step(index: Value, _: list[Value]) -> list[Value]:
+        e.store(e.zero, target, e.b.mul(index, e.int(width)))
+        return []
+
+    e.loop(whole, [], step)
+    mask = e.first(e.b.sub(count, e.b.mul(whole, e.int(e.lanes))))
+    e.masked_store(e.zero, mask, target, e.b.mul(whole, e.int(width)))
+
+
+@instruction(2)
+def copy_apart(e: Emit, source: Value, source_step: Value, count: Value, target: Value, target_step: Value) -> None:
+    """target[j * target_step] = source[j * source_step] for j < count, both steps in bytes."""
+
+    def step(j: Value, _: list[Value]) -> list[Value]:
+        number = e.number(source, e.b.mul(j, source_step))
+        e.save(number, target, e.b.mul(j, target_step))
+        return []
+
+    e.loop(count, [], step)
+
+
+@instruction(2)
+def copy_every_second(e: Emit, source: Value, count: Value, target: Value) -> None:
+    """target[j] = source[2 * j] for j < count; reads nothing behind source[2 * count - 2]."""
+    width = e.lanes * e.item
+    whole = e.b.sdiv(e.b.sub(count, e.int(1)), e.int(e.lanes))
+    even = list(range(0, 2 * e.lanes, 2))
+
+    def step(index: Value, _: list[Value]) -> list[Value]:
+        place = e.b.mul(index, e.int(2 * width))
+        low, high = e.load(source, place), e.load(source, e.at(place, width))
+        e.store(e.shuffle(low, high, even), target, e.b.mul(index, e.int(width)))
+        return []
+
+    e.loop(whole, [], step)
+    left = e.b.sub(count, e.b.mul(whole, e.int(e.lanes)))
+    numbers = e.b.sub(e.b.mul(left, e.int(2)), e.int(1))
+    place = e.b.mul(whole, e.int(2 * width))
+    low = e.masked_load(e.first(numbers), source, place)
+    high = e.masked_load(e.first(e.b.sub(numbers, e.int(e.lanes))), source, e.at(place, width))
+    e.masked_store(e.shuffle(low, high, even), e.first(left), target, e.b.mul(whole, e.int(width)))
+
+
+@instruction(2)
+def copy_between(e: Emit, even: Value, odd: Value, count: Value, target: Value) -> None:
+    """target[2 j] = even[j], target[2 j + 1] = odd[j] for j < count."""
+    width, half = e.lanes * e.item, e.lanes // 2
+    low = [lane for j in range(half) for lane in (j, j + e.lanes)]
+    high = [lane for j in range(half, e.lanes) for lane in (j, j + e.lanes)]
+    whole = e.b.sdiv(count, e.int(e.lanes))
+
+    def step(index: Value, _: list[Value]) -> list[Value]:
+        place, twice = e.b.mul(index, e.int(width)), e.b.mul(index, e.int(2 * width))
+        u, v = e.load(even, place), e.load(odd, place)
+        e.store(e.shuffle(u, v, low), target, twice)
+        e.store(e.shuffle(u, v, high), target, e.at(twice, width))
+        return []
+
+    e.loop(whole, [], step)
+    left = e.b.sub(count, e.b.mul(whole, e.int(e.lanes)))
+    mask, numbers = e.first(left), e.b.mul(left, e.int(2))
+    place, twice = e.b.mul(whole, e.int(width)), e.b.mul(whole, e.int(2 * width))
+    u, v = e.masked_load(mask, even, place), e.masked_load(mask, odd, place)
+    e.masked_store(e.shuffle(u, v, low), e.first(numbers), target, twice)
+    e.masked_store(e.shuffle(u, v, high), e.first(e.b.sub(numbers, e.int(e.lanes))), target, e.at(twice, width))
+
+
+@instruction(2)
+def gather(e: Emit, source: Value, lane_step: Value, lanes: Value, target: Value) -> None:
+    """target[l] = source[l * lane_step] for l < lanes, 0 for the other lanes of the vector."""
+    places = e.b.add(e.splat(source), e.b.mul(e.numbered(), e.splat(lane_step)))
+    e.store(e.gather(places, e.first(lanes)), target)
+
+
+@instruction(2)
+def turn_block(
+    e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, step: Value, kept: Value
+) -> None:
+    """target[c * step + r] = source[r * row_step + c] for r < kept, c < columns; 0 where r is not less than rows.
+
+    None is more than the lanes.
+    """
+    read, written = e.first(columns), e.first(kept)
+    found = []
+    for r in range(e.lanes):
+        there = e.b.and_(read, e.splat(e.b.icmp_signed("<", e.int(r), rows)))
+        found.append(e.masked_load(there, e.at(source, (r, row_step))))
+    for c, row in enumerate(e.transposed(found)):
+        with e.b.if_then(e.b.icmp_signed("<", e.int(c), columns)):
+            e.masked_store(row, written, e.at(target, (c, step)))
+
+
+@instruction(2)
+def add_vectors(e: Emit, source: Value, vectors: Value, target: Value) -> None:
+    """target[v, :] += source[v, :]."""
+    width = e.lanes * e.item
+
+    def step(v: Value, _: list[Value]) -> list[Value]:
+        place = e.b.mul(v, e.int(width))
+        e.store(e.b.fadd(e.load(target, place), e.load(source, place)), target, place)
+        return []
+
+    e.loop(vectors, [], step)
+
+
+@instruction(2)
+def total_of(e: Emit, source: Value, target: Value) -> None:
+    """target = the sum of a vector's lanes."""
+    e.save(e.total(e.load(source)), target)

@@ -1,0 +1,192 @@
+"""The gradient of the weights: for each tap, a sum over the pixels of all images.
+
+A task has some filters and taps of a group, and the images of one chunk. It goes through their pixels block by block:
+it copies the strip of input that its taps meet, and the output's gradient, into its thread's workspace, and adds each
+tap's sum to its own part of the sums. Chunks are fixed by the geometry alone, and added in their order at the end, so
+that no bit depends on the number of threads.
+
+Two forms: with filters in the lanes, the gradient's pixels are turned first; with pixels in the lanes, where a group
+has few filters, a sum has a part in each lane.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from numba import njit
+
+from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.native import body, word
+from fastconv.backends.cpu.strips import fill_for
+from fastconv.backends.cpu.tiles import add_vectors, clear_numbers, dots_tile, taps_tile, total_of, turn_block
+
+# Words beside those of a strip: what a task has of channels, taps and filters, chunks of images, and places.
+IMAGES, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(s.PLACES, s.PLACES + 10)
+PLACES = s.PLACES + 10
+# A call's own addresses.
+X, GRAD, RESULT, SPACE = 0, 1, 3, 4
+
+
+def range_of(part: int, parts: int, count: int) -> tuple[int, int]:
+    """The part of a range, as even as can be."""
+    return part * count // parts, (part + 1) * count // parts
+
+
+even_part = njit(range_of)
+
+
+@cache
+def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int) -> Any:
+    """Sums with filters in the lanes: sums[start, column, filter]."""
+    fill = fill_for(item, lanes)
+    width = vectors * lanes * item
+
+    @njit
+    def turn(plan, grads, valid, rows, columns_, target):  # type: ignore[no-untyped-def]
+        """The gradient of a block of pixels, filters in the lanes."""
+        for i in range(rows):
+            line = grads + i * word(plan, s.COLUMNS) * item
+            for left in range(0, columns_, lanes):
+                for v in range(vectors):
+                    source = line + v * lanes * word(plan, s.FILTER_BYTES) + left * item
+                    place = target + (i * columns_ + left) * width + v * lanes * item
+                    count = max(0, min(lanes, valid - v * lanes))
+                    turn_block(item, lanes, source, word(plan, s.FILTER_BYTES), count, min(lanes, columns_ - left), place, width, lanes)
+
+    @body
+    def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """Tasks in the order (chunk, group, panel of filters, part of the channels)."""
+        groups, filters, panels = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.PANELS)
+        strip = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        turned = strip + word(plan, GRADS)
+        depths, blocks, across = word(plan, s.DEPTHS), word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS)
+        for task in range(first, end):
+            part, rest = task % word(plan, PARTS), task // word(plan, PARTS)
+            panel, rest = rest % panels, rest // panels
+            group, chunk = rest % groups, rest // groups
+            c0, c1 = even_part(part, word(plan, PARTS), word(plan, ALL_CHANNELS))
+            valid = min(filters - panel * vectors * lanes, vectors * lanes)
+            count = (c1 - c0) * word(plan, STARTS)
+            target = word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS) + (group * panels + panel) * word(plan, PANEL_SUMS)
+            target += (c0 * word(plan, STARTS) * columns + part * starts * columns) * width
+            padded = (count + starts - 1) // starts * starts * columns
+            clear_numbers(item, lanes, padded * vectors * lanes, target)
+            image, last = even_part(chunk, word(plan, CHUNKS), word(plan, IMAGES))
+            for index in range(image * depths * blocks * across, last * depths * blocks * across):
+                row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
+                rest = index // blocks
+                column, column_end = even_part(rest % across, across, word(plan, s.COLUMNS))
+                rest = rest // across
+                depth, n = rest % depths, rest // depths
+                rows, wide = row_end - row, column_end - column
+                x = word(arrays, X) + ((n * groups + group) * word(plan, ALL_CHANNELS) + c0) * word(plan, s.CHANNEL_BYTES)
+                fill(plan, x, c1 - c0, depth, row, rows, column, wide, strip)
+                grads = word(arrays, GRAD) + ((n * groups + group) * filters + panel * vectors * lanes) * word(plan, s.FILTER_BYTES)
+                grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item
+                turn(plan, grads, valid, rows, wide, turned)
+                for start in range(0, count, starts):
+                    taps_tile(item, lanes, starts, columns, vectors, strip, word(plan, START_TABLE) + 8 * start,
+                              word(plan, s.STRIP_ROW), turned, rows, wide, min(starts, count - start),
+                              target + start * columns * width)
+
+    return sums
+
+
+@cache
+def filters_end(item: int, lanes: int, starts: int, columns: int, vectors: int) -> Any:
+    """grad_weight[o, k] = the sum over chunks of their sums[k, o]."""
+    width = vectors * lanes * item
+
+    @body
+    def end_of_sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """Tasks in the order (group, panel of filters, part of the channels)."""
+        filters, panels, taps = word(plan, s.FILTERS), word(plan, s.PANELS), word(plan, TAPS)
+        for task in range(first, end):
+            part, rest = task % word(plan, PARTS), task // word(plan, PARTS)
+            panel, group = rest % panels, rest // panels
+            c0, c1 = even_part(part, word(plan, PARTS), word(plan, ALL_CHANNELS))
+            sums = word(arrays, SPACE) + rest * word(plan, PANEL_SUMS)
+            sums += (c0 * word(plan, STARTS) * columns + part * starts * columns) * width
+            count = (c1 - c0) * taps
+            for chunk in range(1, word(plan, CHUNKS)):
+                add_vectors(item, lanes, sums + chunk * word(plan, CHUNK_SUMS), count * vectors, sums)
+            whole = word(plan, ALL_CHANNELS) * taps
+            for v in range(vectors):
+                o = panel * vectors * lanes + v * lanes
+                place = word(arrays, RESULT) + ((group * filters + o) * whole + c0 * taps) * item
+                if o < filters:
+                    for k in range(0, count, lanes):
+                        rows = min(lanes, count - k)
+                        turn_block(item, lanes, sums + k * width + v * lanes * item, width, rows,
+                                   min(lanes, filters - o), place + k * item, whole * item, rows)
+
+    return end_of_sums
+
+
+@cache
+def pixels_sums(item: int, lanes: int, taps: int) -> Any:
+    """Sums with pixels in the lanes: sums[filter, channel, tap], a vector each."""
+    fill = fill_for(item, lanes)
+    width = lanes * item
+
+    @body
+    def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """Tasks in the order (chunk, group, part of the channels)."""
+        groups, filters = word(plan, s.GROUPS), word(plan, s.FILTERS)
+        strip = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        depths, blocks, across = word(plan, s.DEPTHS), word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS)
+        channels, each = word(plan, ALL_CHANNELS), word(plan, TAPS)
+        padded = (each + taps - 1) // taps * taps
+        for task in range(first, end):
+            part, rest = task % word(plan, PARTS), task // word(plan, PARTS)
+            group, chunk = rest % groups, rest // groups
+            c0, c1 = even_part(part, word(plan, PARTS), channels)
+            target = word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS) + group * word(plan, PANEL_SUMS)
+            for o in range(filters):
+                for c in range(c0, c1):
+                    clear_numbers(item, lanes, padded * lanes, target + (o * channels + c) * padded * width)
+            image, last = even_part(chunk, word(plan, CHUNKS), word(plan, IMAGES))
+            for index in range(image * depths * blocks * across, last * depths * blocks * across):
+                row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
+                rest = index // blocks
+                column, column_end = even_part(rest % across, across, word(plan, s.COLUMNS))
+                rest = rest // across
+                depth, n = rest % depths, rest // depths
+                rows, wide = row_end - row, column_end - column
+                count = (wide + lanes - 1) // lanes
+                x = word(arrays, X) + ((n * groups + group) * channels + c0) * word(plan, s.CHANNEL_BYTES)
+                fill(plan, x, c1 - c0, depth, row, rows, column, wide, strip)
+                for o in range(filters):
+                    grads = word(arrays, GRAD) + ((n * groups + group) * filters + o) * word(plan, s.FILTER_BYTES)
+                    grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item
+                    for c in range(c0, c1):
+                        for k in range(0, each, taps):
+                            dots_tile(item, lanes, taps, strip + (c - c0) * word(plan, s.STRIP_CHANNEL),
+                                      word(plan, START_TABLE) + 8 * k, word(plan, s.STRIP_ROW), grads,
+                                      word(plan, s.COLUMNS) * item, rows, count, wide - (count - 1) * lanes,
+                                      min(taps, each - k), target + ((o * channels + c) * padded + k) * width)
+
+    return sums
+
+
+@cache
+def pixels_end(item: int, lanes: int, taps: int) -> Any:
+    """grad_weight[o, c, k] = the sum over chunks and lanes of sums[o, c, k]."""
+    width = lanes * item
+
+    @body
+    def end_of_sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """A task is a group."""
+        pairs, each = word(plan, s.FILTERS) * word(plan, ALL_CHANNELS), word(plan, TAPS)
+        padded = (each + taps - 1) // taps * taps
+        for group in range(first, end):
+            sums = word(arrays, SPACE) + group * word(plan, PANEL_SUMS)
+            for chunk in range(1, word(plan, CHUNKS)):
+                add_vectors(item, lanes, sums + chunk * word(plan, CHUNK_SUMS), pairs * padded, sums)
+            for pair in range(pairs):
+                for k in range(each):
+                    place = word(arrays, RESULT) + ((group * pairs + pair) * each + k) * item
+                    total_of(item, lanes, sums + (pair * padded + k) * width, place)
+
+    return end_of_sums

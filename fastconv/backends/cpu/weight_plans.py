@@ -1,0 +1,175 @@
+"""Plans of the weights' gradient: which form and tile, which parts and chunks; once for each geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.cpu import axes, weight_gradient
+from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu import weight_gradient as w
+from fastconv.backends.cpu.layout import LINE, Strip, up
+from fastconv.backends.cpu.machine import cache_bytes, vectors
+from fastconv.backends.cpu.native import Program
+from fastconv.backends.cpu.plans import SMALL, rate
+from fastconv.geometry import Convolution
+from fastconv.typing import Array
+
+ENOUGH = 16  # tasks that keep some threads busy: with fewer, images are summed in chunks
+MOST = 16  # chunks
+HALF = 2  # of the first-level cache, for a block of the gradient
+
+
+@dataclass(frozen=True)
+class Form:
+    """A tile of sums: `starts` times `columns` taps, and vectors of filters; or taps alone, with pixels in the lanes."""
+
+    kind: str  # what is in its lanes: "filters" or "pixels"
+    starts: int
+    columns: int
+    vectors: int
+    cycles: float  # for an output pixel of a group
+
+
+@dataclass(frozen=True, eq=False)
+class WeightPlan:
+    """A program with what it needs and what it is."""
+
+    form: Form
+    tasks: int
+    chunks: int
+    workspace: int
+    threads: int
+    program: Program
+    kept: tuple[Array, ...]
+
+
+@lru_cache(maxsize=1024)
+def planned(geometry: Convolution, item: int, threads: int) -> WeightPlan:
+    """The plan of a geometry's weight gradient."""
+    registers = vectors()
+    return Layout(geometry, item, registers.lanes(item), registers.registers, threads).plan()
+
+
+class Layout:
+    """Blocks, parts, chunks and tables of a geometry."""
+
+    def __init__(self, geometry: Convolution, item: int, lanes: int, registers: int, threads: int) -> None:
+        deep, high, wide = axes.forward(geometry)
+        self.axes = deep, high, wide
+        self.item, self.lanes, self.images = item, lanes, geometry.batch
+        self.groups = geometry.groups
+        self.channels, self.filters = geometry.in_channels // self.groups, geometry.out_channels // self.groups
+        self.taps = prod(len(a.phases[0]) for a in self.axes)
+        self.form = min([*self.filter_forms(registers), *self.pixel_forms()], key=lambda form: form.cycles)
+        pixels = geometry.batch * prod(a.count for a in self.axes)
+        self.cycles = self.form.cycles * pixels * self.groups
+        self.threads = threads if self.cycles > SMALL else 1
+        self.panels = -(-self.filters // (self.form.vectors * lanes)) if self.form.kind == "filters" else 1
+        units = self.channels * self.taps // (self.form.starts * self.form.columns)
+        fixed = self.groups * self.panels
+        self.parts = max(1, min(self.channels, units // 4, -(-4 * ENOUGH // fixed)))
+        tasks = fixed * self.parts
+        self.chunks = 1 if tasks >= ENOUGH else max(1, min(self.images, MOST, -(-ENOUGH // tasks)))
+        self.tasks = tasks * self.chunks
+        self.rows, self.columns = self.blocks()
+
+    def run(self) -> int:
+        """Taps across that are neighbours in a strip."""
+        shifts = [shift for _, shift in self.axes[2].phases[0]]
+        together = self.axes[2].step == 1 and shifts == list(range(shifts[0], shifts[0] + len(shifts)))
+        return len(shifts) if together and len(shifts) <= 7 else 1
+
+    def filter_forms(self, registers: int) -> list[Form]:
+        """Tiles with filters in the lanes."""
+        found = []
+        for columns, count, across in product({1, self.run()}, (1, 2, 3, 4, 6, 8), (1, 2, 3, 4)):
+            sums = count * columns * across
+            if sums + across + 1 > registers or (across > 1 and across * self.lanes >= self.filters + self.lanes):
+                continue
+            starts = self.channels * self.taps // columns
+            tiles = -(-starts // count) * -(-self.filters // (across * self.lanes))
+            turning = 1.0 * across * -(-self.filters // (across * self.lanes)) * (1 + self.channels * self.taps / 500)
+            found.append(Form("filters", count, columns, across, tiles * rate(sums, count * columns + across) + turning))
+        return found
+
+    def pixel_forms(self) -> list[Form]:
+        """Tiles with pixels in the lanes."""
+        width = self.axes[2].count
+        used = width / (-(-width // self.lanes) * self.lanes)
+        found = []
+        for taps in range(1, 11):
+            tiles = -(-self.taps // taps) * self.channels * self.filters
+            cycles = tiles * max(rate(taps, taps + 1), 0.5 * (taps + 1)) / self.lanes / used
+            found.append(Form("pixels", taps, 1, 1, cycles + tiles * 20 / width))
+        return found
+
+    def blocks(self) -> tuple[int, int]:
+        """Rows and columns of a block of pixels, the gradient of which stays in the first-level cache."""
+        high, wide = self.axes[1:]
+        across = self.form.vectors * self.lanes * self.item if self.form.kind == "filters" else self.item
+        limit = cache_bytes(1, 1 << 15) // HALF // across
+        columns = min(wide.count, max(self.lanes, limit))
+        rows = min(high.count, max(1, limit // columns))
+        channels = -(-self.channels // self.parts)
+        while rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * channels > cache_bytes(2, 1 << 20) // 2:
+            rows = -(-rows // 2)
+        self.row_blocks, self.column_blocks = -(-high.count // rows), -(-wide.count // columns)
+        return -(-high.count // self.row_blocks), -(-wide.count // self.column_blocks)
+
+    def table(self, strip: Strip, channels: int) -> Array:
+        """Places of the tiles' starts: the first of each run of taps, of every channel in turn."""
+        taps = list(product(*(a.phases[0] for a in self.axes)))[:: self.form.columns]
+        places = np.array([strip.place((down, right, across)) for (_, down), (_, right), (_, across) in taps], np.int64)
+        if self.form.kind == "pixels":
+            return places
+        return (np.arange(channels)[:, None] * strip.channel + places).ravel()
+
+    def plan(self) -> WeightPlan:
+        """The program with its tables."""
+        form, item = self.form, self.item
+        strip = Strip.of(self.axes, self.rows, self.columns, item)
+        channels = -(-self.channels // self.parts)
+        table = self.table(strip, channels)
+        source, target = (prod(getattr(a, name) for a in self.axes) for name in ("source", "target"))
+        width = form.vectors * self.lanes * item
+        if form.kind == "filters":
+            panel = (self.channels * self.taps + self.parts * form.starts * form.columns) * width
+        else:
+            panel = self.filters * self.channels * up(self.taps, form.starts) * width
+        chunk = up(self.groups * self.panels * panel, LINE)
+        grads = up(strip.channel * channels + LINE, 4096)
+        turned = up(self.rows * self.columns * width, 4096) if form.kind == "filters" else 0
+        shared, thread = up(chunk * self.chunks, 4096), grads + turned + 4096
+        values = {place: 0 for place in range(w.PLACES)} | strip.words()
+        values |= {
+            **{s.GROUPS: self.groups, s.FILTERS: self.filters, s.PANELS: self.panels},
+            **{s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks},
+            **{s.CHANNEL_BYTES: source * item, s.FILTER_BYTES: target * item},
+            **{s.SHARED: shared, s.PER_THREAD: thread, w.GRADS: grads},
+            **{w.IMAGES: self.images, w.CHUNKS: self.chunks, w.PARTS: self.parts, w.ALL_CHANNELS: self.channels},
+            **{w.STARTS: self.taps // form.columns, w.START_TABLE: table.ctypes.data, w.TAPS: self.taps},
+            **{w.PANEL_SUMS: panel, w.CHUNK_SUMS: chunk},
+        }
+        for axis, a in enumerate(self.axes):
+            values[s.DEPTHS + axis] = a.count
+        parameters = [values[place] for place in range(w.PLACES)]
+        sums, end = self.bodies()
+        ends = self.groups * (self.panels * self.parts if form.kind == "filters" else 1)
+        steps = [(sums, parameters, self.tasks, 4), (end, parameters, ends, 4 if chunk > 1 << 16 else 0)]
+        program = Program(steps, int(self.cycles))
+        kept = (table, *strip.residues)
+        return WeightPlan(form, self.tasks, self.chunks, shared + thread * self.threads, self.threads, program, kept)
+
+    def bodies(self) -> tuple[Any, Any]:
+        """The compiled sums, and what ends them."""
+        form, item, lanes = self.form, self.item, self.lanes
+        if form.kind == "pixels":
+            return weight_gradient.pixels_sums(item, lanes, form.starts), weight_gradient.pixels_end(item, lanes, form.starts)
+        shape = (item, lanes, form.starts, form.columns, form.vectors)
+        return weight_gradient.filters_sums(*shape), weight_gradient.filters_end(*shape)
