@@ -14,7 +14,7 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastconv.backends.cpu.info import describe
+from fastconv.backends.cpu.machine import host_vectors
 
 CHAINS = 24  # independent accumulators: the latency of a fused multiply-add times the units that do it, and some more
 STEPS = 200_000
@@ -87,7 +87,7 @@ def measure(threads: int) -> dict[str, float]:
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, before))
     try:
-        bits = describe()["vector_bits"]
+        bits = host_vectors().bits
         roofs = {name: fma_roof(np.dtype(name), bits, threads) for name in ("float32", "float64")}
         return {**roofs, "bytes": triad_roof()}
     finally:

@@ -1,4 +1,4 @@
-"""The command line: `fastconv train`, `fastconv bench` and `fastconv info`.
+"""The command line: `fastconv train`, `fastconv bench`, `fastconv warmup` and `fastconv info`.
 
 What the user did wrong ends with status 2, what the machine lacks with 1, Ctrl-C with 130, each with one line that says
 what to do.
@@ -23,6 +23,7 @@ import fastconv
 from fastconv import backends, threads
 from fastconv.errors import BackendUnavailableError
 from fastconv.runs import RECIPES, Settings, prepare, train
+from fastconv.warmup import warm_up
 
 MODELS = tuple(RECIPES)
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = Parser(prog="fastconv", description="Convolution and convolutional networks in pure Python.")
-    commands = top.add_subparsers(title="commands", required=True, metavar="{train,bench,info}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="{train,bench,warmup,info}")
     command = commands.add_parser(
         "train",
         help="train a model",
@@ -90,6 +91,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", help="the run's folder (default: runs/<model>, or runs/<model>-2 and so on)")
     command.set_defaults(command=_train)
     commands.add_parser("bench", help="measure fastconv beside other libraries (fastconv bench --help says how)")
+    command = commands.add_parser(
+        "warmup",
+        help="compile kernels ahead",
+        description="Compile the kernels of the models' training and of common layers, and keep them on disk.",
+    )
+    command.add_argument("--float64", action="store_true", help="also those of layers in float64")
+    command.set_defaults(command=_warmup)
     told = commands.add_parser("info", help="what fastconv found on this machine")
     told.set_defaults(command=_info)
     return top
@@ -153,6 +161,16 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+def _warmup(options: argparse.Namespace) -> int:
+    """`fastconv warmup`."""
+    with backends.use_backend("cpu"):
+        warm_up(("float32", "float64") if options.float64 else ("float32",))
+    from fastconv.backends.cpu.info import describe
+
+    _say(f"kernels are kept in {_kernel_cache(describe())}")
+    return 0
+
+
 def _info(_: argparse.Namespace) -> int:
     """`fastconv info`."""
     name = backends.backend_name()
@@ -181,12 +199,19 @@ def _processor(found: dict[str, Any]) -> dict[str, str]:
     return {
         "numba": f"{found['numba']} (llvmlite {found['llvmlite']})",
         "processor": found["processor"],
-        "vector width": f"{bits} bits, {bits // 32} float32" if bits else "unknown",
+        "vector width": f"{bits} bits, {bits // 32} float32",
         "threads": f"{found['threads']} of {threads.available()} processors",
         "threading layer": found["threading_layer"],
         "processor caches": ", ".join(caches) or "unknown",
-        "kernel cache": found["kernel_cache"],
+        "kernel cache": _kernel_cache(found),
     }
+
+
+def _kernel_cache(found: dict[str, Any]) -> str:
+    """Where compiled kernels are kept, and how much there is."""
+    if found["kernel_cache"] is None:
+        return "none: its folder can't be used (FASTCONV_CACHE_DIR sets another)"
+    return f"{found['kernel_cache']} ({found['kernel_cache_bytes'] / 1e6:.1f} MB)"
 
 
 def _gpus() -> str:

@@ -1,6 +1,7 @@
 """Compiled kernels on disk: never those of older sources, and no trouble with the disk reaches the caller."""
 
 import hashlib
+import importlib
 import logging
 import os
 import shutil
@@ -14,7 +15,7 @@ import pytest
 from numba import config, njit, types
 
 import fastconv
-from fastconv.backends.cpu import cache, native
+from fastconv.backends.cpu import cache, kernels, native
 from fastconv.backends.cpu.identity import identity
 
 SIGNATURE = (types.int64,)
@@ -120,6 +121,18 @@ def test_every_process_finds_the_same_names():
     )
     runs = [python(code, PYTHONHASHSEED=seed) for seed in "123"]
     assert len({output(run) for run in runs}) == 1
+
+
+def test_all_kernels_of_the_package_can_be_kept():
+    found = []
+    for path in (PACKAGE / "backends" / "cpu").glob("*.py"):
+        module = importlib.import_module(f"fastconv.backends.cpu.{path.stem}")
+        for value in vars(module).values():
+            if isinstance(value, kernels.Kernel):
+                found.append(identity(value.function))
+            elif hasattr(value, "py_func"):
+                found.append(identity(value))
+    assert len(set(found)) > 40
 
 
 def test_any_source_version_or_setting_makes_another_folder(tmp_path, monkeypatch):

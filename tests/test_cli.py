@@ -13,6 +13,7 @@ import pytest
 from test_datasets import write
 
 import fastconv
+from fastconv import warmup
 from fastconv.cli import main
 from fastconv.runs import RECIPES
 
@@ -239,6 +240,35 @@ def test_info(capsys):
     } <= set(rows)
     assert rows["backend"] == "cpu"
     assert "bits" in rows["vector"] or "unknown" in rows["vector"]
+
+
+def test_warmup(capsys, monkeypatch):
+    ran = []
+    monkeypatch.setattr(
+        "fastconv.warmup.jobs", lambda dtypes: [(f"job {d}", lambda d=d: ran.append(d)) for d in dtypes]
+    )
+    assert main(["warmup", "--float64"]) == 0
+    assert ran == ["float32", "float64"]
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r" 1/2 job float32: \d+\.\d s\n 2/2 job float64: \d+\.\d s\n", err)
+    assert "kernels are kept in" in out
+
+
+def test_everything_that_warms_up_runs():
+    with fastconv.use_backend("reference"):
+        found = warmup.jobs(("float32", "float64"))
+        for _, job in found[len(warmup.RECIPES) :]:
+            job()
+    assert len({name for name, _ in found}) == len(found)
+
+
+@pytest.mark.parametrize("name", warmup.RECIPES)
+def test_every_model_warms_up(name, monkeypatch):
+    steps = []
+    monkeypatch.setattr(warmup.Trainer, "step", lambda _, x, y: steps.append(len(x)))
+    monkeypatch.setattr(warmup.Trainer, "evaluate", lambda _, x, y: None)
+    warmup.train(name)
+    assert steps == [64, 1]
 
 
 def test_info_on_the_reference_backend(capsys):

@@ -22,7 +22,7 @@ FLOORS = [
     {"signal", "ndimage", "template", "nn"},
     {"optim", "datasets", "models"},
     {"training", "checkpoint", "plot"},
-    {"runs"},
+    {"runs", "warmup"},
     {"cli", "__main__", "__init__"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import dis
 import enum
+import sys
 import types
 from typing import Any
 
@@ -12,12 +13,12 @@ import numba
 import numpy as np
 from llvmlite import ir
 
-PACKAGE = __name__.partition(".")[0]
+VERSIONED = {"numba", "llvmlite", "numpy", *sys.stdlib_module_names}  # their versions are told elsewhere
 PLAIN = (bool, int, float, complex, str, bytes, np.generic, np.dtype, types.NoneType, types.EllipsisType, range, slice)
 
 
 def identity(value: object, seen: set[int] | None = None) -> str:
-    """A text for a function with all that it uses of this package, or for a value that a function freezes.
+    """A text for a function with all that it uses, or for a value that a function freezes.
 
     Raises
     ------
@@ -46,13 +47,17 @@ def identity(value: object, seen: set[int] | None = None) -> str:
     return _function(value, seen)
 
 
+def _versioned(module: str) -> bool:
+    return module.partition(".")[0] in VERSIONED
+
+
 def vars_of(value: Any) -> dict[str, Any]:
     """The fields of a dataclass."""
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def _function(value: Any, seen: set[int]) -> str:
-    """A function: its code, its options, and what it uses; by name alone where it is another package's."""
+    """A function: its code, its options, and what it uses; by name alone where a version tells its code."""
     options = identity(getattr(value, "targetoptions", None), seen)
     function = value
     for inside in ("py_func", "_defn", "__wrapped__"):  # of a dispatcher, an intrinsic, a cached function
@@ -66,7 +71,7 @@ def _function(value: Any, seen: set[int]) -> str:
             return str(value)
         raise TypeError(f"{value!r} is frozen in a kernel")
     name = f"{function.__module__}.{function.__qualname__}{options}"
-    if id(function) in seen or function.__module__.partition(".")[0] != PACKAGE:
+    if id(function) in seen or _versioned(function.__module__):
         return name
     seen.add(id(function))
     frozen = [
@@ -93,6 +98,6 @@ def _used(function: types.FunctionType) -> dict[str, Any]:
         pending += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
     used = {name: function.__globals__[name] for name in names if name in function.__globals__}
     for name, module in list(used.items()):
-        if isinstance(module, types.ModuleType) and module.__name__.partition(".")[0] == PACKAGE:
+        if isinstance(module, types.ModuleType) and not _versioned(module.__name__):
             used |= {f"{name}.{inside}": getattr(module, inside) for inside in attributes if hasattr(module, inside)}
     return used
