@@ -5,9 +5,12 @@ A plan's parameters are words at fixed places; every place has its name here.
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 from numba import njit
 
-from fastconv.backends.cpu.native import word
+from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.tiles import clear_numbers, copy_apart, copy_between, copy_every_second, copy_numbers
 
 # Extents, for one group: source channels, filters; output pixels of a phase along each axis.
@@ -23,15 +26,35 @@ TARGET, FILTER_BYTES, PHASES, ALL_PHASES, BUFFERED = 35, 38, 39, 42, 43
 # The table of phases: for each one taps, the address of the taps' table, bytes of its part of a panel.
 PHASE_TABLE, PANEL_BYTES, FILTER_STEP, GROUP_WEIGHTS, BIAS_STEP = 44, 45, 46, 47, 48
 # Workspace: bytes before the threads' parts, of each thread's part, and in it the places of output phases and tiles.
-SHARED, PER_THREAD, BUFFER, SCRATCH, BUFFER_ROW, BUFFER_FILTER, BUFFER_PHASE, PANEL_FILTERS, PANEL_CODE = range(49, 58)
-PLACES = 58
-JOB_BYTES = 128  # before a thread's strip: what its panel's body is told
+SHARED, PER_THREAD, BUFFER, SCRATCH, BUFFER_ROW, BUFFER_FILTER, BUFFER_PHASE, PANEL_FILTERS, PANEL_CODE, FILL_CODE = range(49, 59)
+PLACES = 59
 # A call's own addresses.
 X, WEIGHT, BIAS, Y, WORKSPACE = range(5)
 
 
-def fill_for(item: int, lanes: int):  # type: ignore[no-untyped-def]
-    """`fill` for numbers of `item` bytes in vectors of so many lanes."""
+# What a thread tells the bodies that work for it, as words of its workspace: the strip that is wanted, ...
+CODE, FROM, OF_CHANNELS, DEPTH, ROW, HIGH, COLUMN, WIDE, STRIP = range(9)
+# ... and the panel.
+GROUP, NUMBER, PHASE, VALID, PIXELS, RESULT, FILTER_PITCH, ROW_PITCH = range(9, 17)
+JOB_BYTES = 192
+
+
+@njit
+def fill_strip(plan, job, source, channels, depth, row, rows, column, columns):  # type: ignore[no-untyped-def]
+    """Fill the thread's strip; an own body does it, or every body would be compiled with it."""
+    set_word(job, FROM, source)
+    set_word(job, OF_CHANNELS, channels)
+    set_word(job, DEPTH, depth)
+    set_word(job, ROW, row)
+    set_word(job, HIGH, rows)
+    set_word(job, COLUMN, column)
+    set_word(job, WIDE, columns)
+    call(word(plan, FILL_CODE), plan, job, 0, 0, 0)
+
+
+@cache
+def fill_body(item: int, lanes: int) -> Any:
+    """The body that fills a strip, for numbers of `item` bytes in vectors of so many lanes."""
 
     @njit
     def fill_row(plan, source, pixels, left, span, target):  # type: ignore[no-untyped-def]
@@ -53,9 +76,12 @@ def fill_for(item: int, lanes: int):  # type: ignore[no-untyped-def]
                 copy_apart(item, lanes, from_, step * item, last - first, place + first * item, item)
             clear_numbers(item, lanes, span - last, place + last * item)
 
-    @njit
-    def fill(plan, source, channels, depth, row, rows, column, columns, strip):  # type: ignore[no-untyped-def]
+    @body
+    def fill(plan, job, _, __, ___):  # type: ignore[no-untyped-def]
         """The strip for output pixels from (depth, row, column) on, of so many channels."""
+        source, channels, strip = word(job, FROM), word(job, OF_CHANNELS), word(job, STRIP)
+        depth, row, rows = word(job, DEPTH), word(job, ROW), word(job, HIGH)
+        column, columns = word(job, COLUMN), word(job, WIDE)
         planes, height, width = word(plan, SOURCE), word(plan, SOURCE + 1), word(plan, SOURCE + 2)
         span, across = rows + word(plan, MARGINS + 1), columns + word(plan, MARGINS + 2)
         deep = 1 + word(plan, MARGINS)
@@ -81,7 +107,7 @@ def fill_for(item: int, lanes: int):  # type: ignore[no-untyped-def]
     return fill
 
 
-def join_for(item: int, lanes: int):  # type: ignore[no-untyped-def]
+def join_for(item: int, lanes: int) -> Any:
     """`join` for numbers of `item` bytes in vectors of so many lanes."""
 
     @njit

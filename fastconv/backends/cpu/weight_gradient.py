@@ -17,8 +17,7 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.strips import fill_for
+from fastconv.backends.cpu.native import body, set_word, word
 from fastconv.backends.cpu.tiles import add_vectors, clear_numbers, dots_tile, taps_tile, total_of, turn_block
 
 # Words beside those of a strip: what a task has of channels, taps and filters, chunks of images, and places.
@@ -39,7 +38,6 @@ even_part = njit(range_of)
 @cache
 def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int) -> Any:
     """Sums with filters in the lanes: sums[start, column, filter]."""
-    fill = fill_for(item, lanes)
     width = vectors * lanes * item
 
     @njit
@@ -58,7 +56,9 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (chunk, group, panel of filters, part of the channels)."""
         groups, filters, panels = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.PANELS)
-        strip = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        job = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        strip = job + s.JOB_BYTES
+        set_word(job, s.STRIP, strip)
         turned = strip + word(plan, GRADS)
         depths, blocks, across = word(plan, s.DEPTHS), word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS)
         for task in range(first, end):
@@ -81,7 +81,7 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
                 depth, n = rest % depths, rest // depths
                 rows, wide = row_end - row, column_end - column
                 x = word(arrays, X) + ((n * groups + group) * word(plan, ALL_CHANNELS) + c0) * word(plan, s.CHANNEL_BYTES)
-                fill(plan, x, c1 - c0, depth, row, rows, column, wide, strip)
+                s.fill_strip(plan, job, x, c1 - c0, depth, row, rows, column, wide)
                 grads = word(arrays, GRAD) + ((n * groups + group) * filters + panel * vectors * lanes) * word(plan, s.FILTER_BYTES)
                 grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item
                 turn(plan, grads, valid, rows, wide, turned)
@@ -127,14 +127,15 @@ def filters_end(item: int, lanes: int, starts: int, columns: int, vectors: int) 
 @cache
 def pixels_sums(item: int, lanes: int, taps: int) -> Any:
     """Sums with pixels in the lanes: sums[filter, channel, tap], a vector each."""
-    fill = fill_for(item, lanes)
     width = lanes * item
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (chunk, group, part of the channels)."""
         groups, filters = word(plan, s.GROUPS), word(plan, s.FILTERS)
-        strip = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        job = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        strip = job + s.JOB_BYTES
+        set_word(job, s.STRIP, strip)
         depths, blocks, across = word(plan, s.DEPTHS), word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS)
         channels, each = word(plan, ALL_CHANNELS), word(plan, TAPS)
         padded = (each + taps - 1) // taps * taps
@@ -156,7 +157,7 @@ def pixels_sums(item: int, lanes: int, taps: int) -> Any:
                 rows, wide = row_end - row, column_end - column
                 count = (wide + lanes - 1) // lanes
                 x = word(arrays, X) + ((n * groups + group) * channels + c0) * word(plan, s.CHANNEL_BYTES)
-                fill(plan, x, c1 - c0, depth, row, rows, column, wide, strip)
+                s.fill_strip(plan, job, x, c1 - c0, depth, row, rows, column, wide)
                 for o in range(filters):
                     grads = word(arrays, GRAD) + ((n * groups + group) * filters + o) * word(plan, s.FILTER_BYTES)
                     grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item

@@ -15,7 +15,7 @@ from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu import weight_gradient as w
 from fastconv.backends.cpu.layout import LINE, Strip, up
 from fastconv.backends.cpu.machine import cache_bytes, vectors
-from fastconv.backends.cpu.native import Program
+from fastconv.backends.cpu.native import Program, code
 from fastconv.backends.cpu.plans import SMALL, rate
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
@@ -145,12 +145,13 @@ class Layout:
         chunk = up(self.groups * self.panels * panel, LINE)
         grads = up(strip.channel * channels + LINE, 4096)
         turned = up(self.rows * self.columns * width, 4096) if form.kind == "filters" else 0
-        shared, thread = up(chunk * self.chunks, 4096), grads + turned + 4096
+        shared, thread = up(chunk * self.chunks, 4096), grads + turned + 4096 + s.JOB_BYTES
         values = {place: 0 for place in range(w.PLACES)} | strip.words()
         values |= {
             **{s.GROUPS: self.groups, s.FILTERS: self.filters, s.PANELS: self.panels},
             **{s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks},
             **{s.CHANNEL_BYTES: source * item, s.FILTER_BYTES: target * item},
+            s.FILL_CODE: code(s.fill_body(item, self.lanes)),
             **{s.SHARED: shared, s.PER_THREAD: thread, w.GRADS: grads},
             **{w.IMAGES: self.images, w.CHUNKS: self.chunks, w.PARTS: self.parts, w.ALL_CHANNELS: self.channels},
             **{w.STARTS: self.taps // form.columns, w.START_TABLE: table.ctypes.data, w.TAPS: self.taps},
