@@ -13,18 +13,14 @@ from numba import njit
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.native import body, call, set_word, word
-from fastconv.backends.cpu.strips import fill_for, join_for
-from fastconv.backends.cpu.tiles import filters_tile, gather, pixels_tile, store_turned, turn_block
-
-
-# What a panel's body is told beside the plan, as words of its thread's workspace.
-GROUP, NUMBER, PHASE, VALID, SOURCE, HIGH, WIDE, TARGET, FILTER_PITCH, ROW_PITCH, OWN = range(11)
+from fastconv.backends.cpu.strips import join_for
+from fastconv.backends.cpu.tiles import filters_tile, flag_unless_finite, gather, pixels_tile, store_turned, turn_block
 
 
 @cache
 def direct_body(item: int, lanes: int) -> Any:
     """The loop over tasks around the plan's own panel body, which has the tile."""
-    fill, join = fill_for(item, lanes), join_for(item, lanes)
+    join = join_for(item, lanes)
 
     @body
     def direct(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -35,7 +31,7 @@ def direct_body(item: int, lanes: int) -> Any:
         strip = job + s.JOB_BYTES
         buffer = strip + word(plan, s.BUFFER)
         height, width = word(plan, s.TARGET + 1), word(plan, s.TARGET + 2)
-        set_word(job, OWN, strip)
+        set_word(job, s.STRIP, strip)
         for task in range(first, end):
             share, rest = task % shares, task // shares
             block, rest = rest % word(plan, s.ROW_BLOCKS), rest // word(plan, s.ROW_BLOCKS)
@@ -50,30 +46,30 @@ def direct_body(item: int, lanes: int) -> Any:
                 line = depth * word(plan, s.STEPS) * word(plan, s.SOURCE + 1) + row * word(plan, s.STEPS + 1)
                 source += (line * word(plan, s.SOURCE + 2) + column) * item
             else:
-                fill(plan, source, word(plan, s.CHANNELS), depth, row, rows, column, columns, strip)
+                s.fill_strip(plan, job, source, word(plan, s.CHANNELS), depth, row, rows, column, columns)
                 source = strip
-            set_word(job, GROUP, image_group % groups)
-            set_word(job, SOURCE, source)
-            set_word(job, HIGH, rows)
-            set_word(job, WIDE, columns)
+            set_word(job, s.GROUP, image_group % groups)
+            set_word(job, s.PIXELS, source)
+            set_word(job, s.HIGH, rows)
+            set_word(job, s.WIDE, columns)
             y = word(arrays, s.Y) + image_group * filters * word(plan, s.FILTER_BYTES)
             for number in range(share * panels // shares, (share + 1) * panels // shares):
                 panel_y, valid = y + number * each * word(plan, s.FILTER_BYTES), min(each, filters - number * each)
-                set_word(job, NUMBER, number)
-                set_word(job, VALID, valid)
+                set_word(job, s.NUMBER, number)
+                set_word(job, s.VALID, valid)
                 if word(plan, s.BUFFERED):
-                    set_word(job, FILTER_PITCH, word(plan, s.BUFFER_FILTER))
-                    set_word(job, ROW_PITCH, word(plan, s.BUFFER_ROW))
+                    set_word(job, s.FILTER_PITCH, word(plan, s.BUFFER_FILTER))
+                    set_word(job, s.ROW_PITCH, word(plan, s.BUFFER_ROW))
                     for phase in range(word(plan, s.ALL_PHASES)):
-                        set_word(job, PHASE, phase)
-                        set_word(job, TARGET, buffer + phase * word(plan, s.BUFFER_PHASE))
+                        set_word(job, s.PHASE, phase)
+                        set_word(job, s.RESULT, buffer + phase * word(plan, s.BUFFER_PHASE))
                         call(word(plan, s.PANEL_CODE), plan, arrays, job, 0, 0)
                     join(plan, buffer, valid, panel_y, depth, row, rows, column, columns)
                 else:
-                    set_word(job, FILTER_PITCH, word(plan, s.FILTER_BYTES))
-                    set_word(job, ROW_PITCH, width * item)
-                    set_word(job, PHASE, 0)
-                    set_word(job, TARGET, panel_y + ((depth * height + row) * width + column) * item)
+                    set_word(job, s.FILTER_PITCH, word(plan, s.FILTER_BYTES))
+                    set_word(job, s.ROW_PITCH, width * item)
+                    set_word(job, s.PHASE, 0)
+                    set_word(job, s.RESULT, panel_y + ((depth * height + row) * width + column) * item)
                     call(word(plan, s.PANEL_CODE), plan, arrays, job, 0, 0)
 
     return direct
@@ -85,13 +81,13 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
 
     @body
     def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]
-        table = word(plan, s.PHASE_TABLE) + 32 * word(job, PHASE)
+        table = word(plan, s.PHASE_TABLE) + 32 * word(job, s.PHASE)
         taps, places, part = word(table, 0), word(table, 1), word(table, 2)
-        source, y = word(job, SOURCE), word(job, TARGET)
-        high, wide, valid = word(job, HIGH), word(job, WIDE), word(job, VALID)
-        filter_pitch, row_pitch = word(job, FILTER_PITCH), word(job, ROW_PITCH)
-        scratch = word(job, OWN) + word(plan, s.SCRATCH)
-        number = word(job, GROUP) * word(plan, s.PANELS) + word(job, NUMBER)
+        source, y = word(job, s.PIXELS), word(job, s.RESULT)
+        high, wide, valid = word(job, s.HIGH), word(job, s.WIDE), word(job, s.VALID)
+        filter_pitch, row_pitch = word(job, s.FILTER_PITCH), word(job, s.ROW_PITCH)
+        scratch = word(job, s.STRIP) + word(plan, s.SCRATCH)
+        number = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)
         weights = word(arrays, s.WORKSPACE) + number * word(plan, s.PANEL_BYTES) + part
         pitch = word(plan, s.STRIP_ROW)
         for top in range(0, high, rows):
@@ -117,15 +113,15 @@ def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int) -
 
     @body
     def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]
-        table = word(plan, s.PHASE_TABLE) + 32 * word(job, PHASE)
+        table = word(plan, s.PHASE_TABLE) + 32 * word(job, s.PHASE)
         taps, places = word(table, 0), word(table, 1)
-        source, y = word(job, SOURCE), word(job, TARGET)
-        high, wide, valid = word(job, HIGH), word(job, WIDE), word(job, VALID)
-        filter_pitch, row_pitch = word(job, FILTER_PITCH), word(job, ROW_PITCH)
-        step, first = word(plan, s.FILTER_STEP), word(job, NUMBER) * filters
-        weights = word(arrays, s.WEIGHT) + word(job, GROUP) * word(plan, s.GROUP_WEIGHTS) + first * step
+        source, y = word(job, s.PIXELS), word(job, s.RESULT)
+        high, wide, valid = word(job, s.HIGH), word(job, s.WIDE), word(job, s.VALID)
+        filter_pitch, row_pitch = word(job, s.FILTER_PITCH), word(job, s.ROW_PITCH)
+        step, first = word(plan, s.FILTER_STEP), word(job, s.NUMBER) * filters
+        weights = word(arrays, s.WEIGHT) + word(job, s.GROUP) * word(plan, s.GROUP_WEIGHTS) + first * step
         bias_step = word(plan, s.BIAS_STEP)
-        bias = word(arrays, s.BIAS) + (word(job, GROUP) * word(plan, s.FILTERS) + first) * bias_step
+        bias = word(arrays, s.BIAS) + (word(job, s.GROUP) * word(plan, s.FILTERS) + first) * bias_step
         pitch = word(plan, s.STRIP_ROW)
         for top in range(0, high, rows):
             i = min(top, high - rows)
@@ -139,9 +135,24 @@ def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int) -
     return panel
 
 
+@cache
+def check_body(item: int, lanes: int) -> Any:
+    """Flag weights that are not finite. Parameters: numbers, numbers of a task, place of the flag in the workspace."""
+
+    @body
+    def check(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        for task in range(first, end):
+            begin = task * word(plan, 1)
+            count = min(word(plan, 1), word(plan, 0) - begin)
+            flag = word(arrays, s.WORKSPACE) + word(plan, 2)
+            flag_unless_finite(item, lanes, word(arrays, s.WEIGHT) + begin * item, count, flag)
+
+    return check
+
+
 # A packing plan's words.
 TAPS, PACK_PANELS, PACK_FILTERS, PACK_GROUP, PACK_STEP, PACK_PANEL_BYTES, PACK_BIAS_STEP, PACK_PHASES = range(8)
-PACK_TABLE, PACK_RUN = 8, 9
+PACK_TABLE, PACK_RUN, PACK_FLAG, PACK_NUMBERS = range(8, 12)
 
 
 @cache
@@ -179,5 +190,8 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                     gather(item, lanes, bias, word(plan, PACK_BIAS_STEP), count, target)
                     pack_taps(weights, word(plan, PACK_STEP), count, word(table, 4 * phase + 1), word(table, 4 * phase),
                               word(plan, PACK_RUN), target + vectors * width)
+            if word(plan, PACK_FLAG):
+                flag = word(arrays, s.WORKSPACE) + word(plan, PACK_FLAG)
+                flag_unless_finite(item, lanes, panel, word(plan, PACK_NUMBERS), flag)
 
     return pack

@@ -38,6 +38,7 @@ class Sum:
     channel_step: int
     group_step: int
     kernel: tuple[int, int, int]
+    gaps: bool  # whether zeros stand for pixels that are not there, which weights must not meet
 
     @property
     def taps(self) -> float:
@@ -67,6 +68,9 @@ class Plan:
     workspace: int
     threads: int
     in_place: bool
+    finite_weights: bool  # whether it must not be used for weights that are not finite
+    flag: int  # where the workspace says that some are not
+    no_bias: Array
     program: Program
     kept: tuple[Array, ...]  # tables that the program refers to by their addresses
 
@@ -87,7 +91,7 @@ def described(geometry: Convolution, backward: bool, item: int) -> Sum:
     near, far = taps * item, inner * taps * item
     channels, filters = (outer, inner) if backward else (inner, outer)
     steps = (near, far) if backward else (far, near)
-    return Sum(groups, channels, filters, geometry.batch, tuple(found), item, *steps, outer * far, kernel)  # type: ignore[arg-type]
+    return Sum(groups, channels, filters, geometry.batch, tuple(found), item, *steps, outer * far, kernel, backward)  # type: ignore[arg-type]
 
 
 def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
@@ -225,6 +229,7 @@ class Layout:
             count = table.size // 2
             rows.append((count, found[-1].ctypes.data, offset, 0))
             offset += (count + 1) * self.tile.vectors * self.lanes * item
+        self.panel_numbers = offset // item
         self.panel_bytes = up(offset, LINE) + LINE
         return np.array(rows, np.int64), found
 
@@ -239,7 +244,8 @@ class Layout:
         phases, kept = self.tables()
         strip = self.strip(self.rows, self.columns)
         packed = tile.kind == "filters"
-        shared = up(sum_.groups * self.panels * self.panel_bytes, 4096) if packed else 0
+        flag = sum_.groups * self.panels * self.panel_bytes if packed else 0
+        shared = up(flag + LINE, 4096)
         buffer_row = up(self.columns * item, LINE)
         buffer_phase = buffer_row * self.rows
         buffer_filter = buffer_phase * prod(self.phases) + LINE
@@ -256,6 +262,7 @@ class Layout:
             **{s.SHARED: shared, s.PER_THREAD: thread, s.BUFFER: buffer, s.SCRATCH: scratch},
             **{s.BUFFER_ROW: buffer_row, s.BUFFER_FILTER: buffer_filter, s.BUFFER_PHASE: buffer_phase},
             **{s.PANEL_FILTERS: tile.filters, s.PANEL_CODE: code(self.panel_body())},
+            s.FILL_CODE: code(s.fill_body(item, self.lanes)),
         }
         values |= strip.words()
         for axis, a in enumerate(sum_.axes):
@@ -264,13 +271,18 @@ class Layout:
             values[s.STRIP_ROW] = sum_.axes[1].step * sum_.axes[2].source * item
         parameters = [values[place] for place in range(s.PLACES)]
         steps: list[Any] = [(direct.direct_body(item, self.lanes), parameters, self.tasks, 4)]
+        careful = sum_.gaps and not self.in_place
         if packed:
-            steps.insert(0, self.packing(phases))
-        work = int(self.cycles)
-        program = Program(steps, work)
+            steps.insert(0, self.packing(phases, flag * careful))
+        elif careful:
+            steps.insert(0, self.check(flag))
+        program = Program(steps, int(self.cycles))
         workspace = shared + thread * self.threads
         kept = [*kept, *strip.residues, phases]
-        return Plan(sum_, tile, self.tasks, workspace, self.threads, self.in_place, program, tuple(kept))
+        no_bias = np.zeros(sum_.groups * sum_.filters, f"f{item}")
+        return Plan(
+            sum_, tile, self.tasks, workspace, self.threads, self.in_place, careful, flag, no_bias, program, tuple(kept)
+        )
 
     def panel_body(self) -> Any:
         """The body with the tile."""
@@ -279,14 +291,20 @@ class Layout:
             return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors)
         return direct.pixels_panel(item, self.lanes, tile.filters, tile.rows, tile.vectors)
 
-    def packing(self, phases: Array) -> tuple[Any, list[int], int, int]:
+    def check(self, flag: int) -> tuple[Any, list[int], int, int]:
+        """The step that looks at the weights as they are."""
+        count = self.sum.groups * self.sum.group_step // self.sum.item
+        each = 1 << 15
+        return direct.check_body(self.sum.item, self.lanes), [count, each, flag], -(-count // each), count // each // 8
+
+    def packing(self, phases: Array, flag: int) -> tuple[Any, list[int], int, int]:
         """The step that packs the weights."""
         sum_, taps = self.sum, prod(self.sum.kernel)
         run = 1
         if not self.buffered:
             run = taps * sum_.channels if sum_.channel_step == taps * sum_.item else taps
         parameters = [0, self.panels, sum_.filters, sum_.group_step, sum_.filter_step, self.panel_bytes, sum_.item]
-        parameters += [prod(self.phases), phases.ctypes.data, run]
+        parameters += [prod(self.phases), phases.ctypes.data, run, flag, self.panel_numbers]
         tasks = sum_.groups * self.panels
         parts = 4 if tasks * self.panel_bytes > 1 << 16 else 0
         return direct.pack_body(sum_.item, self.lanes, self.tile.vectors), parameters, tasks, parts

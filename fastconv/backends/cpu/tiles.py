@@ -363,3 +363,20 @@ def add_vectors(e: Emit, source: Value, vectors: Value, target: Value) -> None:
 def total_of(e: Emit, source: Value, target: Value) -> None:
     """target = the sum of a vector's lanes."""
     e.save(e.total(e.load(source)), target)
+
+
+@instruction(2)
+def flag_unless_finite(e: Emit, source: Value, count: Value, flag: Value) -> None:
+    """Store 1 at the int64 `flag` if any of so many numbers is infinite or NaN."""
+    width = e.lanes * e.item
+    whole = e.b.sdiv(count, e.int(e.lanes))
+
+    def step(v: Value, sums: list[Value]) -> list[Value]:
+        return [e.fma(e.load(source, e.b.mul(v, e.int(width))), e.zero, sums[0])]
+
+    (zeros,) = e.loop(whole, [e.zero], step)
+    mask = e.first(e.b.sub(count, e.b.mul(whole, e.int(e.lanes))))
+    rest = e.masked_load(mask, source, e.b.mul(whole, e.int(width)))
+    zeros = e.total(e.fma(rest, e.zero, zeros))  # NaN if there was one, or 0 * infinity
+    with e.b.if_then(e.b.fcmp_unordered("uno", zeros, zeros)):
+        e.b.store(e.int(1), e.element(flag, 0, e.int(1).type))

@@ -1,7 +1,7 @@
 """The gradient of the weights: for each tap, a sum over the pixels of all images.
 
-A task has some filters and taps of a group, and the images of one chunk. It goes through their pixels block by block:
-it copies the strip of input that its taps meet, and the output's gradient, into its thread's workspace, and adds each
+A task has some filters and taps of a group, and the blocks of pixels of one chunk. It goes through them one by one: it
+copies the strip of input that its taps meet, and the output's gradient, into its thread's workspace, and adds each
 tap's sum to its own part of the sums. Chunks are fixed by the geometry alone, and added in their order at the end, so
 that no bit depends on the number of threads.
 
@@ -17,12 +17,11 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.strips import fill_for
+from fastconv.backends.cpu.native import body, set_word, word
 from fastconv.backends.cpu.tiles import add_vectors, clear_numbers, dots_tile, taps_tile, total_of, turn_block
 
 # Words beside those of a strip: what a task has of channels, taps and filters, chunks of images, and places.
-IMAGES, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(s.PLACES, s.PLACES + 10)
+BLOCKS, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(s.PLACES, s.PLACES + 10)
 PLACES = s.PLACES + 10
 # A call's own addresses.
 X, GRAD, RESULT, SPACE = 0, 1, 3, 4
@@ -39,7 +38,6 @@ even_part = njit(range_of)
 @cache
 def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int) -> Any:
     """Sums with filters in the lanes: sums[start, column, filter]."""
-    fill = fill_for(item, lanes)
     width = vectors * lanes * item
 
     @njit
@@ -58,7 +56,9 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (chunk, group, panel of filters, part of the channels)."""
         groups, filters, panels = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.PANELS)
-        strip = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        job = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        strip = job + s.JOB_BYTES
+        set_word(job, s.STRIP, strip)
         turned = strip + word(plan, GRADS)
         depths, blocks, across = word(plan, s.DEPTHS), word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS)
         for task in range(first, end):
@@ -72,8 +72,8 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
             target += (c0 * word(plan, STARTS) * columns + part * starts * columns) * width
             padded = (count + starts - 1) // starts * starts * columns
             clear_numbers(item, lanes, padded * vectors * lanes, target)
-            image, last = even_part(chunk, word(plan, CHUNKS), word(plan, IMAGES))
-            for index in range(image * depths * blocks * across, last * depths * blocks * across):
+            begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
+            for index in range(begin, last):
                 row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
                 rest = index // blocks
                 column, column_end = even_part(rest % across, across, word(plan, s.COLUMNS))
@@ -81,7 +81,7 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
                 depth, n = rest % depths, rest // depths
                 rows, wide = row_end - row, column_end - column
                 x = word(arrays, X) + ((n * groups + group) * word(plan, ALL_CHANNELS) + c0) * word(plan, s.CHANNEL_BYTES)
-                fill(plan, x, c1 - c0, depth, row, rows, column, wide, strip)
+                s.fill_strip(plan, job, x, c1 - c0, depth, row, rows, column, wide)
                 grads = word(arrays, GRAD) + ((n * groups + group) * filters + panel * vectors * lanes) * word(plan, s.FILTER_BYTES)
                 grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item
                 turn(plan, grads, valid, rows, wide, turned)
@@ -127,14 +127,15 @@ def filters_end(item: int, lanes: int, starts: int, columns: int, vectors: int) 
 @cache
 def pixels_sums(item: int, lanes: int, taps: int) -> Any:
     """Sums with pixels in the lanes: sums[filter, channel, tap], a vector each."""
-    fill = fill_for(item, lanes)
     width = lanes * item
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (chunk, group, part of the channels)."""
         groups, filters = word(plan, s.GROUPS), word(plan, s.FILTERS)
-        strip = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        job = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+        strip = job + s.JOB_BYTES
+        set_word(job, s.STRIP, strip)
         depths, blocks, across = word(plan, s.DEPTHS), word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS)
         channels, each = word(plan, ALL_CHANNELS), word(plan, TAPS)
         padded = (each + taps - 1) // taps * taps
@@ -146,8 +147,8 @@ def pixels_sums(item: int, lanes: int, taps: int) -> Any:
             for o in range(filters):
                 for c in range(c0, c1):
                     clear_numbers(item, lanes, padded * lanes, target + (o * channels + c) * padded * width)
-            image, last = even_part(chunk, word(plan, CHUNKS), word(plan, IMAGES))
-            for index in range(image * depths * blocks * across, last * depths * blocks * across):
+            begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
+            for index in range(begin, last):
                 row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
                 rest = index // blocks
                 column, column_end = even_part(rest % across, across, word(plan, s.COLUMNS))
@@ -156,7 +157,7 @@ def pixels_sums(item: int, lanes: int, taps: int) -> Any:
                 rows, wide = row_end - row, column_end - column
                 count = (wide + lanes - 1) // lanes
                 x = word(arrays, X) + ((n * groups + group) * channels + c0) * word(plan, s.CHANNEL_BYTES)
-                fill(plan, x, c1 - c0, depth, row, rows, column, wide, strip)
+                s.fill_strip(plan, job, x, c1 - c0, depth, row, rows, column, wide)
                 for o in range(filters):
                     grads = word(arrays, GRAD) + ((n * groups + group) * filters + o) * word(plan, s.FILTER_BYTES)
                     grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item

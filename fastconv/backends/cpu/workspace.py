@@ -1,0 +1,43 @@
+"""Workspaces: memory that kernels need while they run, used again by later calls.
+
+Fresh pages cost more than the arithmetic on them. A buffer belongs to one call at a time: `take` removes it from the
+pool, so no two threads ever share one.
+"""
+
+from __future__ import annotations
+
+from fastconv.backends.cpu.vectors import aligned
+from fastconv.typing import Array
+
+KEPT = 256 << 20  # bytes that the pool holds at most
+STEP = 1 << 16  # sizes are multiples of it, so that one buffer serves many calls
+
+_free: list[Array] = []
+
+
+def take(size: int) -> Array:
+    """A buffer of at least `size` bytes, which begins on a cache line."""
+    for _ in range(len(_free)):
+        try:
+            buffer = _free.pop()
+        except IndexError:  # another thread was faster
+            break
+        if buffer.size >= size:
+            return buffer
+        _free.insert(0, buffer)
+    return aligned(-(-size // STEP) * STEP, "u1")
+
+
+def give(buffer: Array) -> None:
+    """Give a buffer back; what is more than the pool holds is dropped, the longest unused first."""
+    _free.append(buffer)
+    while len(_free) > 1 and sum(kept.size for kept in list(_free)) > KEPT:
+        try:
+            _free.pop(0)
+        except IndexError:
+            break
+
+
+def clear() -> None:
+    """Drop all buffers that no call is using."""
+    _free.clear()
