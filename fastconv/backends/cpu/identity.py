@@ -7,6 +7,7 @@ import dis
 import enum
 import sys
 import types
+from functools import cache
 from typing import Any
 
 import numba
@@ -82,20 +83,28 @@ def _function(value: Any, seen: set[int]) -> str:
     return name + _code(function.__code__) + identity(frozen, seen) + identity(_used(function), seen)
 
 
+@cache
 def _code(code: types.CodeType) -> str:
     """Instructions and constants."""
     constants = [_code(c) if isinstance(c, types.CodeType) else identity(c) for c in code.co_consts]
     return repr((code.co_code.hex(), code.co_names, code.co_varnames, constants))
 
 
+@cache
+def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """The global names that code, or code within it, uses, and all names in it."""
+    names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    attributes = set(code.co_names)
+    for inside in code.co_consts:
+        if isinstance(inside, types.CodeType):
+            names |= _names(inside)[0]
+            attributes |= _names(inside)[1]
+    return frozenset(names), frozenset(attributes)
+
+
 def _used(function: types.FunctionType) -> dict[str, Any]:
-    """The global names that a function, or a function within it, uses; those of this package's modules too."""
-    names, attributes, pending = set[str](), set[str](), [function.__code__]
-    while pending:
-        code = pending.pop()
-        names.update(step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
-        attributes.update(code.co_names)
-        pending += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    """The global names that a function uses, and those of modules that have no version of their own here."""
+    names, attributes = _names(function.__code__)
     used = {name: function.__globals__[name] for name in names if name in function.__globals__}
     for name, module in list(used.items()):
         if isinstance(module, types.ModuleType) and not _versioned(module.__name__):

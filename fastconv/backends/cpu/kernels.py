@@ -72,7 +72,7 @@ class Kernel:
         key = tuple(kinds)
         address = self.codes.get(key) or self.compile(key)
         wanted = threads.get_num_threads() if size >= SMALL and tasks > 1 else 1
-        launching.launch(on_threads, on_this_thread, wanted, address, tasks, *places, *UNUSED[len(places)])
+        launching.launch(on_threads, on_this_thread, wanted, address, tasks, PARTS, *places, *UNUSED[len(places)])
 
     def compile(self, kinds: tuple[int, ...]) -> int:
         """The address of the code for such arguments."""
@@ -144,12 +144,14 @@ def _argument(context: Any, builder: Any, kind: Any, place: Any) -> Any:
 
 
 @body
-def on_threads(threads, kernel, tasks, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
-    """All tasks of a body, on threads."""
-    share_out(kernel, 0, on_stack(a, b, c, d, e, f, g, h), tasks, PARTS, threads)
+def on_threads(threads, kernel, tasks, parts, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
+    """All tasks of a body, which needs no plan, on threads."""
+    arrays = on_stack(a, b, c, d, e, f, g, h)
+    share_out(kernel, arrays, arrays, tasks, parts, threads)
 
 
 @body
-def on_this_thread(threads, kernel, tasks, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
-    """All tasks of a body, on this thread."""
-    call(kernel, 0, on_stack(a, b, c, d, e, f, g, h), 0, tasks, 0)
+def on_this_thread(threads, kernel, tasks, parts, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
+    """All tasks of a body, which needs no plan, on this thread."""
+    arrays = on_stack(a, b, c, d, e, f, g, h)
+    call(kernel, arrays, arrays, 0, tasks, 0)
