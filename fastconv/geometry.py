@@ -11,7 +11,7 @@ times is checked once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from operator import index
 from typing import Any
@@ -33,29 +33,23 @@ class Convolution:
     padding: Pairs
     dilation: Shape
     groups: int
-    hashed: int = field(init=False, repr=False, compare=False)
+    input_shape: Shape = field(init=False, repr=False, compare=False)  # (N, C, *input_size)
+    weight_shape: Shape = field(init=False, repr=False, compare=False)  # (O, C / groups, *kernel_size)
+    output_shape: Shape = field(init=False, repr=False, compare=False)  # (N, O, *output_size)
+    hashed: int = field(init=False, repr=False, compare=False)  # it keys caches that every call asks
 
     def __post_init__(self) -> None:
-        values = [getattr(self, name) for name in self.__slots__ if name != "hashed"]
-        object.__setattr__(self, "hashed", hash(tuple(values)))
+        values = tuple([getattr(self, item.name) for item in fields(self) if item.init])
+        for name, value in {
+            "input_shape": (self.batch, self.in_channels, *self.input_size),
+            "weight_shape": (self.out_channels, self.in_channels // self.groups, *self.kernel_size),
+            "output_shape": (self.batch, self.out_channels, *self.output_size),
+            "hashed": hash(values),
+        }.items():
+            object.__setattr__(self, name, value)
 
     def __hash__(self) -> int:
-        return self.hashed  # it keys caches that every call asks
-
-    @property
-    def input_shape(self) -> Shape:
-        """(N, C, *input_size)."""
-        return (self.batch, self.in_channels, *self.input_size)
-
-    @property
-    def weight_shape(self) -> Shape:
-        """(O, C / groups, *kernel_size)."""
-        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-
-    @property
-    def output_shape(self) -> Shape:
-        """(N, O, *output_size)."""
-        return (self.batch, self.out_channels, *self.output_size)
+        return self.hashed
 
     @property
     def reach(self) -> Shape:
@@ -186,6 +180,8 @@ def convolution(
     x_shape: Shape, weight_shape: Shape, stride: object, padding: object, dilation: object, groups: object
 ) -> Convolution:
     """The geometry of `conv(x, weight)`: x (N, C, *spatial), weight (O, C / groups, *kernel)."""
+    if type(stride) is type(padding) is type(dilation) is type(groups) is int:  # as most often: nothing to convert
+        return _convolution(x_shape, weight_shape, stride, padding, dilation, groups)
     return _convolution(
         x_shape,
         weight_shape,

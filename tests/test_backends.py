@@ -21,7 +21,7 @@ def operations(backend, module):
     """A backend's public functions: those that its module defines and that take what the other backend's do."""
     found = importlib.import_module(f"fastconv.backends.{backend}.{module}")
     return {
-        name: inspect.signature(value)
+        name: inspect.signature(value, eval_str=True)
         for name, value in vars(found).items()
         if inspect.isfunction(value) and value.__module__ == found.__name__ and not name.startswith("_")
     }
