@@ -27,9 +27,13 @@ TARGET, FILTER_BYTES, PHASES, ALL_PHASES, BUFFERED = 35, 38, 39, 42, 43
 PHASE_TABLE, PANEL_BYTES, FILTER_STEP, GROUP_WEIGHTS, BIAS_STEP = 44, 45, 46, 47, 48
 # Workspace: bytes before the threads' parts, of each thread's part, and in it the places of output phases and tiles.
 SHARED, PER_THREAD, BUFFER, SCRATCH, BUFFER_ROW, BUFFER_FILTER, BUFFER_PHASE, PANEL_FILTERS, PANEL_CODE, FILL_CODE = range(49, 59)
-PLACES = 59
+# Where each panel is wanted by one task alone: the body that packs it, its plan, and the panel's place.
+PACK_CODE, PACK_PLAN, OWN_PANEL = range(59, 62)
+# Rows and columns of a tile, of which a block has whole ones, but for the last block.
+TILE_ROWS, TILE_COLUMNS = 62, 63
+PLACES = 64
 # A call's own addresses.
-X, WEIGHT, BIAS, Y, WORKSPACE = range(5)
+X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 
 
 # What a thread tells the bodies that work for it, as words of its workspace: the strip that is wanted, ...
