@@ -21,7 +21,8 @@ from fastconv.typing import Array
 
 STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
 ALIGNED, CROSSING = 0.3, 0.65  # cycles that loading a vector of pixels adds, also where it crosses cache lines
-FAR = 0.5  # cycles that loading a vector of weights from the second cache adds
+FAR, FARTHER = 0.5, 3.0  # cycles that loading a vector of weights from the second cache adds, and from behind it
+RUN = 16  # small groups of a task at most
 COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
 GRAIN = 40_000.0  # cycles below which a task is not split further
 SMALL = 30_000.0  # cycles of a whole call below which one thread does it
@@ -139,7 +140,7 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     _, height, width = sum_.axes
     pixels = sum_.images * prod(a.count * len(a.phases) for a in sum_.axes)
     found = []
-    for vectors, rows, columns in product((1, 2, 4), (1, 2, 3, 4), range(3, 15)):
+    for vectors, rows, columns in product((1, 2, 3, 4), (1, 2, 3, 4), range(3, 15)):
         sums = rows * columns * vectors
         if sums + vectors + 1 > registers or columns > width.count or rows > height.count:
             continue
@@ -147,7 +148,9 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         tiles = panels * -(-height.count // rows) * -(-width.count // columns)
         stores = STORE * lanes * rows * vectors * -(-columns // lanes)
         packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * 0.5
-        far = FAR * vectors * (lanes * vectors * sum_.item * sum_.taps > cache_bytes(1, 1 << 15) // 2)
+        panel = lanes * vectors * sum_.item * sum_.taps
+        far = FAR * vectors * (panel > cache_bytes(1, 1 << 15) // 2)
+        far += FARTHER * vectors * (panel > cache_bytes(2, 1 << 20) // 2)
         cycles = tiles * ((rate(sums, rows * columns + vectors) + far) * sum_.taps + stores + 30)
         cycles += packing * prod(a.count for a in sum_.axes)
         found.append(Tile("filters", lanes * vectors, rows, columns, vectors, cycles))
@@ -167,7 +170,8 @@ class Layout:
         self.cycles = tile.cycles * sum_.images * sum_.groups * prod(self.phases) * sum_.axes[0].count
         self.threads = threads if self.cycles > SMALL else 1
         self.row_blocks, self.column_blocks, self.shares = self.blocks(repeats)
-        self.tasks = repeats * self.row_blocks * self.column_blocks * self.shares
+        self.run = self.neighbours(repeats * self.row_blocks * self.column_blocks * self.shares)
+        self.tasks = repeats * self.row_blocks * self.column_blocks * self.shares // self.run
         self.rows = greatest(sum_.axes[1].count, tile.rows, self.row_blocks)
         self.columns = greatest(sum_.axes[2].count, tile.columns, self.column_blocks)
 
@@ -211,6 +215,12 @@ class Layout:
             else:
                 break
         return down, across, share
+
+    def neighbours(self, tasks: int) -> int:
+        """Groups of a task: more than one where they are small, as in a depthwise layer."""
+        each = self.footprint(-(-self.sum.axes[1].count // self.row_blocks), -(-self.sum.axes[2].count // self.column_blocks))
+        most = min(RUN, cache_bytes(1, 1 << 15) // max(1, each), tasks // (8 * self.threads))
+        return max([run for run in range(1, most + 1) if self.sum.groups % run == 0], default=1)
 
     def limit(self) -> int:
         """Bytes that a block may go through: the first cache's where pixels are loaded in vectors, if a tile fits."""
@@ -260,7 +270,7 @@ class Layout:
         buffer_row = up(self.columns * item, LINE)
         buffer_phase = buffer_row * self.rows
         buffer_filter = buffer_phase * prod(self.phases) + LINE
-        buffer = 0 if self.in_place else up(strip.channel * sum_.channels + LINE, 4096)
+        buffer = 0 if self.in_place else up(strip.channel * sum_.channels * self.run + LINE, 4096)
         scratch = buffer + (up(buffer_filter * tile.filters, 4096) if self.buffered else 0)
         alone = packed and sum_.images * sum_.axes[0].count * self.row_blocks * self.column_blocks == 1
         own = scratch + (up(tile.rows * tile.columns * tile.filters * item, 4096) if packed else 0)
@@ -276,6 +286,7 @@ class Layout:
             **{s.FILTER_STEP: sum_.filter_step, s.GROUP_WEIGHTS: sum_.group_step, s.BIAS_STEP: item},
             **{s.SHARED: shared, s.PER_THREAD: thread, s.BUFFER: buffer, s.SCRATCH: scratch},
             **{s.BUFFER_ROW: buffer_row, s.BUFFER_FILTER: buffer_filter, s.BUFFER_PHASE: buffer_phase},
+            s.RUN: self.run,
             **{s.TILE_ROWS: tile.rows, s.TILE_COLUMNS: tile.columns},
             **{s.PANEL_FILTERS: tile.filters, s.PANEL_CODE: code(self.panel_body())},
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
@@ -284,6 +295,7 @@ class Layout:
         for axis, a in enumerate(sum_.axes):
             values |= {s.DEPTHS + axis: a.count, s.TARGET + axis: a.target, s.PHASES + axis: self.phases[axis]}
         if self.in_place:
+            values[s.STRIP_CHANNEL] = self.source_channel
             values[s.STRIP_ROW] = sum_.axes[1].step * sum_.axes[2].source * item
         careful = sum_.gaps and not self.in_place
         packing = self.packing(phases, int(careful)) if packed else None

@@ -279,6 +279,12 @@ def clear_numbers(e: Emit, count: Value, target: Value) -> None:
 
 
 @instruction(2)
+def clear_few(e: Emit, count: Value, target: Value) -> None:
+    """target[j] = 0 for j < count, which is at most a vector's lanes."""
+    e.masked_store(e.zero, e.first(count), target)
+
+
+@instruction(2)
 def copy_apart(e: Emit, source: Value, source_step: Value, count: Value, target: Value, target_step: Value) -> None:
     """target[j * target_step] = source[j * source_step] for j < count, both steps in bytes."""
 
