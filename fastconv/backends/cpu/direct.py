@@ -14,13 +14,48 @@ from numba import njit
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
-from fastconv.backends.cpu.tiles import filters_tile, flag_unless_finite, gather, pixels_tile, store_turned, turn_block
+from fastconv.backends.cpu.tiles import filters_tile, flag_unless_finite, gather, pixels_tile, store_turned, turn_block, will_store
+
+
+@njit
+def block_of(block, blocks, count, tile):  # type: ignore[no-untyped-def]
+    """Where a block begins, and its size: whole tiles, and in the last one what is left."""
+    tiles = max(1, count // tile)
+    begin = block * tiles // blocks * tile
+    end = count if block + 1 == blocks else (block + 1) * tiles // blocks * tile
+    return begin, end - begin
 
 
 @cache
 def direct_body(item: int, lanes: int) -> Any:
     """The loop over tasks around the plan's own panel body, which has the tile."""
     join = join_for(item, lanes)
+
+    @njit
+    def own_panel(plan, arrays, job, thread):  # type: ignore[no-untyped-def]
+        """The call's addresses; where this task alone wants the panel, with one in the thread's cache, packed here."""
+        if not word(plan, s.PACK_CODE):
+            return arrays
+        index = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)
+        space = word(job, s.STRIP) + word(plan, s.OWN_PANEL) - index * word(plan, s.PANEL_BYTES)
+        seen = job + s.JOB_ARRAYS
+        for place in range(s.WORKSPACE):
+            set_word(seen, place, word(arrays, place))
+        set_word(seen, s.WORKSPACE, space)
+        set_word(seen, s.FLAG, word(arrays, s.FLAG))
+        call(word(plan, s.PACK_CODE), word(plan, s.PACK_PLAN), seen, index, index + 1, thread)
+        return seen
+
+    @njit
+    def phases_of(plan, arrays, job, buffer, thread):  # type: ignore[no-untyped-def]
+        """A panel's phases, into the thread's buffer."""
+        seen = own_panel(plan, arrays, job, thread)
+        set_word(job, s.FILTER_PITCH, word(plan, s.BUFFER_FILTER))
+        set_word(job, s.ROW_PITCH, word(plan, s.BUFFER_ROW))
+        for phase in range(word(plan, s.ALL_PHASES)):
+            set_word(job, s.PHASE, phase)
+            set_word(job, s.RESULT, buffer + phase * word(plan, s.BUFFER_PHASE))
+            call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
 
     @body
     def direct(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -32,45 +67,42 @@ def direct_body(item: int, lanes: int) -> Any:
         buffer = strip + word(plan, s.BUFFER)
         height, width = word(plan, s.TARGET + 1), word(plan, s.TARGET + 2)
         set_word(job, s.STRIP, strip)
+        set_word(job, s.PHASE, 0)
+        set_word(job, s.FILTER_PITCH, word(plan, s.FILTER_BYTES))
+        set_word(job, s.ROW_PITCH, width * item)
         for task in range(first, end):
             share, rest = task % shares, task // shares
             block, rest = rest % word(plan, s.ROW_BLOCKS), rest // word(plan, s.ROW_BLOCKS)
-            row = block * word(plan, s.ROWS) // word(plan, s.ROW_BLOCKS)
-            rows = (block + 1) * word(plan, s.ROWS) // word(plan, s.ROW_BLOCKS) - row
+            row, rows = block_of(block, word(plan, s.ROW_BLOCKS), word(plan, s.ROWS), word(plan, s.TILE_ROWS))
             block, rest = rest % word(plan, s.COLUMN_BLOCKS), rest // word(plan, s.COLUMN_BLOCKS)
-            column = block * word(plan, s.COLUMNS) // word(plan, s.COLUMN_BLOCKS)
-            columns = (block + 1) * word(plan, s.COLUMNS) // word(plan, s.COLUMN_BLOCKS) - column
-            depth, image_group = rest % word(plan, s.DEPTHS), rest // word(plan, s.DEPTHS)
+            column, columns = block_of(
+                block, word(plan, s.COLUMN_BLOCKS), word(plan, s.COLUMNS), word(plan, s.TILE_COLUMNS)
+            )
+            depth, image_group = rest % word(plan, s.DEPTHS), rest // word(plan, s.DEPTHS) * word(plan, s.RUN)
             source = word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES)
             if word(plan, s.IN_PLACE):
                 line = depth * word(plan, s.STEPS) * word(plan, s.SOURCE + 1) + row * word(plan, s.STEPS + 1)
                 source += (line * word(plan, s.SOURCE + 2) + column) * item
             else:
-                s.fill_strip(plan, job, source, word(plan, s.CHANNELS), depth, row, rows, column, columns)
+                channels = word(plan, s.RUN) * word(plan, s.CHANNELS)
+                s.fill_strip(plan, job, source, channels, depth, row, rows, column, columns)
                 source = strip
-            set_word(job, s.GROUP, image_group % groups)
-            set_word(job, s.PIXELS, source)
             set_word(job, s.HIGH, rows)
             set_word(job, s.WIDE, columns)
-            y = word(arrays, s.Y) + image_group * filters * word(plan, s.FILTER_BYTES)
-            for number in range(share * panels // shares, (share + 1) * panels // shares):
-                panel_y, valid = y + number * each * word(plan, s.FILTER_BYTES), min(each, filters - number * each)
-                set_word(job, s.NUMBER, number)
-                set_word(job, s.VALID, valid)
-                if word(plan, s.BUFFERED):
-                    set_word(job, s.FILTER_PITCH, word(plan, s.BUFFER_FILTER))
-                    set_word(job, s.ROW_PITCH, word(plan, s.BUFFER_ROW))
-                    for phase in range(word(plan, s.ALL_PHASES)):
-                        set_word(job, s.PHASE, phase)
-                        set_word(job, s.RESULT, buffer + phase * word(plan, s.BUFFER_PHASE))
-                        call(word(plan, s.PANEL_CODE), plan, arrays, job, 0, 0)
-                    join(plan, buffer, valid, panel_y, depth, row, rows, column, columns)
-                else:
-                    set_word(job, s.FILTER_PITCH, word(plan, s.FILTER_BYTES))
-                    set_word(job, s.ROW_PITCH, width * item)
-                    set_word(job, s.PHASE, 0)
-                    set_word(job, s.RESULT, panel_y + ((depth * height + row) * width + column) * item)
-                    call(word(plan, s.PANEL_CODE), plan, arrays, job, 0, 0)
+            for index in range(word(plan, s.RUN)):
+                set_word(job, s.GROUP, image_group % groups + index)
+                set_word(job, s.PIXELS, source + index * word(plan, s.CHANNELS) * word(plan, s.STRIP_CHANNEL))
+                y = word(arrays, s.Y) + (image_group + index) * filters * word(plan, s.FILTER_BYTES)
+                for number in range(share * panels // shares, (share + 1) * panels // shares):
+                    panel_y, valid = y + number * each * word(plan, s.FILTER_BYTES), min(each, filters - number * each)
+                    set_word(job, s.NUMBER, number)
+                    set_word(job, s.VALID, valid)
+                    if word(plan, s.BUFFERED):
+                        phases_of(plan, arrays, job, buffer, thread)
+                        join(plan, buffer, valid, panel_y, depth, row, rows, column, columns)
+                    else:
+                        set_word(job, s.RESULT, panel_y + ((depth * height + row) * width + column) * item)
+                        call(word(plan, s.PANEL_CODE), plan, own_panel(plan, arrays, job, thread), job, 0, 0)
 
     return direct
 
@@ -95,6 +127,8 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
             for left in range(0, wide, columns):
                 j = min(left, wide - columns)
                 x = source + i * pitch + j * item
+                for r in range(rows):
+                    will_store(item, lanes, y + (i + r) * row_pitch + j * item, filter_pitch, valid)
                 filters_tile(item, lanes, rows, columns, vectors, x, pitch, places, taps, weights, scratch)
                 for r in range(rows):
                     target = y + (i + r) * row_pitch + j * item
@@ -137,15 +171,14 @@ def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int) -
 
 @cache
 def check_body(item: int, lanes: int) -> Any:
-    """Flag weights that are not finite. Parameters: numbers, numbers of a task, place of the flag in the workspace."""
+    """Flag weights that are not finite. Parameters: numbers, numbers of a task."""
 
     @body
     def check(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         for task in range(first, end):
             begin = task * word(plan, 1)
             count = min(word(plan, 1), word(plan, 0) - begin)
-            flag = word(arrays, s.WORKSPACE) + word(plan, 2)
-            flag_unless_finite(item, lanes, word(arrays, s.WEIGHT) + begin * item, count, flag)
+            flag_unless_finite(item, lanes, word(arrays, s.WEIGHT) + begin * item, count, word(arrays, s.FLAG))
 
     return check
 
@@ -191,7 +224,6 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                     pack_taps(weights, word(plan, PACK_STEP), count, word(table, 4 * phase + 1), word(table, 4 * phase),
                               word(plan, PACK_RUN), target + vectors * width)
             if word(plan, PACK_FLAG):
-                flag = word(arrays, s.WORKSPACE) + word(plan, PACK_FLAG)
-                flag_unless_finite(item, lanes, panel, word(plan, PACK_NUMBERS), flag)
+                flag_unless_finite(item, lanes, panel, word(plan, PACK_NUMBERS), word(arrays, s.FLAG))
 
     return pack

@@ -11,7 +11,7 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu.native import body, call, set_word, word
-from fastconv.backends.cpu.tiles import clear_numbers, copy_apart, copy_between, copy_every_second, copy_numbers
+from fastconv.backends.cpu.tiles import clear_few, clear_numbers, copy_apart, copy_between, copy_every_second, copy_numbers
 
 # Extents, for one group: source channels, filters; output pixels of a phase along each axis.
 GROUPS, CHANNELS, FILTERS, DEPTHS, ROWS, COLUMNS = range(6)
@@ -27,16 +27,23 @@ TARGET, FILTER_BYTES, PHASES, ALL_PHASES, BUFFERED = 35, 38, 39, 42, 43
 PHASE_TABLE, PANEL_BYTES, FILTER_STEP, GROUP_WEIGHTS, BIAS_STEP = 44, 45, 46, 47, 48
 # Workspace: bytes before the threads' parts, of each thread's part, and in it the places of output phases and tiles.
 SHARED, PER_THREAD, BUFFER, SCRATCH, BUFFER_ROW, BUFFER_FILTER, BUFFER_PHASE, PANEL_FILTERS, PANEL_CODE, FILL_CODE = range(49, 59)
-PLACES = 59
+# Where each panel is wanted by one task alone: the body that packs it, its plan, and the panel's place.
+PACK_CODE, PACK_PLAN, OWN_PANEL = range(59, 62)
+# Rows and columns of a tile, of which a block has whole ones, but for the last block.
+TILE_ROWS, TILE_COLUMNS = 62, 63
+# Neighbouring groups of a task, whose channels lie together.
+RUN = 64
+PLACES = 65
 # A call's own addresses.
-X, WEIGHT, BIAS, Y, WORKSPACE = range(5)
+X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 
 
 # What a thread tells the bodies that work for it, as words of its workspace: the strip that is wanted, ...
 CODE, FROM, OF_CHANNELS, DEPTH, ROW, HIGH, COLUMN, WIDE, STRIP = range(9)
 # ... and the panel.
 GROUP, NUMBER, PHASE, VALID, PIXELS, RESULT, FILTER_PITCH, ROW_PITCH = range(9, 17)
-JOB_BYTES = 192
+JOB_ARRAYS = 192  # where the call's addresses stand again, with a workspace of the thread's own
+JOB_BYTES = 256
 
 
 @njit
@@ -57,10 +64,18 @@ def fill_body(item: int, lanes: int) -> Any:
     """The body that fills a strip, for numbers of `item` bytes in vectors of so many lanes."""
 
     @njit
+    def clear(count, target):  # type: ignore[no-untyped-def]
+        """Zeros beside a row's pixels, most often less than a vector."""
+        if count <= lanes:
+            clear_few(item, lanes, count, target)
+        else:
+            clear_numbers(item, lanes, count, target)
+
+    @njit
     def fill_row(source, step, first, last, span, target):  # type: ignore[no-untyped-def]
         """One residue's part of a row: pixels from `first` to `last`, zeros on both sides."""
         if first > 0:
-            clear_numbers(item, lanes, first, target)
+            clear(first, target)
         place, count = target + first * item, last - first
         if step == 1:
             copy_numbers(item, lanes, source, count, place)
@@ -69,7 +84,7 @@ def fill_body(item: int, lanes: int) -> Any:
         else:
             copy_apart(item, lanes, source, step * item, count, place, item)
         if last < span:
-            clear_numbers(item, lanes, span - last, target + last * item)
+            clear(span - last, target + last * item)
 
     @njit
     def fill_rows(plan, source, channels, depth, top, span, first, last, begin, across, strip):  # type: ignore[no-untyped-def]
