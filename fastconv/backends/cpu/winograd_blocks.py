@@ -230,3 +230,12 @@ def output_loop(lanes: int, m: int) -> Any:
             o += lanes
 
     return transform_outputs
+
+
+LINE = 64  # bytes
+
+
+def padded(size: int) -> int:
+    """At least so many bytes, an odd number of cache lines: a power of two would put all rows in one set of a cache."""
+    lines = -(-size // LINE)
+    return LINE * (lines + 1 - lines % 2)
