@@ -71,6 +71,11 @@ TILES = 64  # of a block, at most
 RUN = 28  # tiles in a row of a block, at most: a strip of them stays in the first-level cache
 
 
+def prefers_filters(tiles: int) -> bool:
+    """Whether the order by filters is faster."""
+    return tiles <= TILES
+
+
 @functools.lru_cache(maxsize=1024)
 def plan(task: Problem, threads: int, m: int, kept: bool) -> Plan:
     """The faster order for a problem, and its blocks."""
@@ -82,7 +87,7 @@ def plan(task: Problem, threads: int, m: int, kept: bool) -> Plan:
     run = -(-across // runs)
     items = task.batch * down * runs
     channels = -(-task.channels // lanes) * lanes
-    by_filters = items * run * channels * products * FLOAT <= 2 * cache
+    by_filters = prefers_filters(items * run)
     if by_filters:
         blocks = -(-items * run // TILES)
     else:
@@ -102,9 +107,11 @@ def plan(task: Problem, threads: int, m: int, kept: bool) -> Plan:
     shared = task.groups * blocks * products * v_step if by_filters else (0 if kept else kept_filters)
     first = products * (u_step if by_filters else v_step)
     strip = max((m + 2) * pitch, (TAPS + 1) * lanes * size)
+    v_next = v_step if by_filters and products * v_step > cache // 2 else 0
+    u_next = u_step if (kept or not by_filters) and kept_filters > cache // 2 else 0
     sizes = Layout(
         task.groups, task.channels, task.filters, *task.input_size, *task.output_size, *task.padding, task.turned,
-        run, runs, down, items, blocks, v_step, u_step, m_step, slots, depth, pitch,
+        run, runs, down, items, blocks, v_step, u_step, m_step, v_next, u_next, slots, depth, pitch,
         shared, first + products * m_step + strip + size,
         first, first + products * m_step, first + products * m_step + strip,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from numba import njit
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
     INPUT,
+    LINE,
     WEIGHT,
     clear,
     copy_first,
@@ -56,6 +57,8 @@ class Layout(NamedTuple):
     v_step: int  # bytes of an i, of V, of U and of M
     u_step: int
     m_step: int
+    v_next: int  # how far ahead V and U are fetched; 0 where they are in the cache already
+    u_next: int
     slots: int  # tiles that there is room for in V and M
     depth: int  # channels whose filters are transformed at a time
     pitch: int  # of a strip
@@ -117,7 +120,7 @@ def input_loop(lanes: int, m: int, layout: Any = layout) -> Any:
                 for t in range(a.run):
                     transform(
                         FLOAT, lanes, m, 3, INPUT,
-                        strip + t * m * size, a.pitch, size, target, n * a.v_step, a.v_step,
+                        strip + t * m * size, a.pitch, size, target, n * a.v_step, a.v_step, size,
                     )  # fmt: skip
                     target += size
             for t in range(idle):  # products are made of an even number of tiles, and are sums over a multiple of four
@@ -151,7 +154,7 @@ def filter_loop(lanes: int, m: int) -> Any:
             for i in range(channels):
                 transform(
                     FLOAT, lanes, m, 3, WEIGHT,
-                    strip + i * TAPS * size + corner, sign * 3 * size, sign * size, u, n * a.u_step, a.u_step,
+                    strip + i * TAPS * size + corner, sign * 3 * size, sign * size, u, n * a.u_step, a.u_step, width,
                 )  # fmt: skip
                 u += width
         for _ in range((start - stop) % 4):  # sums over channels are unrolled by four
@@ -181,12 +184,12 @@ def product_loop(lanes: int, registers: int, m: int) -> Any:
                 if vectors == 2:
                     multiply_add(
                         FLOAT, lanes, most, 2, size, FLOAT, rows, left + t * size, chunk, right, depth,
-                        target + t * width, add,
+                        target + t * width, add, a.v_next, a.u_next,
                     )  # fmt: skip
                 else:
                     multiply_add(
                         FLOAT, lanes, most, 1, size, FLOAT, rows, left + t * size, chunk, right, depth,
-                        target + t * width, add,
+                        target + t * width, add, a.v_next, a.u_next,
                     )  # fmt: skip
                 t += rows
 
@@ -231,8 +234,6 @@ def output_loop(lanes: int, m: int) -> Any:
 
     return transform_outputs
 
-
-LINE = 64  # bytes
 
 
 def padded(size: int) -> int:

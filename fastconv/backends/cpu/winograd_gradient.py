@@ -89,7 +89,7 @@ def grad_loop(lanes: int) -> Any:
                 for t in range(a.run):
                     transform(
                         FLOAT, lanes, 3, TILE, WEIGHT,
-                        strip + t * TILE * size, a.pitch, size, target, SIDE * a.g_step, a.g_step,
+                        strip + t * TILE * size, a.pitch, size, target, SIDE * a.g_step, a.g_step, width,
                     )  # fmt: skip
                     target += width
             for t in range(idle):
@@ -114,9 +114,9 @@ def sum_loop(lanes: int, registers: int) -> Any:
                 left = v + i * a.v_step + c // lanes * a.slots * size + c % lanes * FLOAT
                 right, target = g + i * a.g_step, d + i * a.d_step + c * width
                 if vectors == 2:
-                    multiply_add(FLOAT, lanes, rows, 2, FLOAT, size, rows, left, chunk, right, depth, target, add)
+                    multiply_add(FLOAT, lanes, rows, 2, FLOAT, size, rows, left, chunk, right, depth, target, add, 0, 0)
                 else:
-                    multiply_add(FLOAT, lanes, rows, 1, FLOAT, size, rows, left, chunk, right, depth, target, add)
+                    multiply_add(FLOAT, lanes, rows, 1, FLOAT, size, rows, left, chunk, right, depth, target, add, 0, 0)
 
     return add_products
 
@@ -139,7 +139,7 @@ def result_loop(lanes: int) -> Any:
                 for i in range(channels):
                     transform(
                         FLOAT, lanes, 3, TILE, OUTPUT, source + i * vectors * size, SIDE * a.d_step, a.d_step,
-                        strip + i * TAPS * size, 3 * size, size,
+                        strip + i * TAPS * size, 3 * size, size, 0,
                     )  # fmt: skip
                 for q in range(0, TAPS * channels, lanes):
                     transpose(

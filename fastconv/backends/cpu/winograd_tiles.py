@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.backends.cpu.vectors import I64, Emit, Value, instruction
+from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, Value, instruction
 from fastconv.typing import Array
 
 FLOAT = 4  # bytes; float64 needs more accuracy than these transforms have
@@ -24,6 +25,7 @@ OUTPUT, WEIGHT, INPUT = range(3)
 # Where the polynomials are evaluated: 0, then pairs +-p, and infinity, which goes without saying. For n = 6 these err 3
 # to 6 times less than 0, +-1, +-2.
 POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
+LINE = 64  # bytes of a cache line
 UNROLLED = 4  # steps of a product's sum; its depth is a multiple
 
 
@@ -64,11 +66,28 @@ def both_sides(e: Emit, matrix: Array, source: Value, row: Value, column: Value)
 
 
 @instruction(5)
-def transform(e, m, r, kind, source, row, column, target, to_row, to_column):  # type: ignore[no-untyped-def]
-    """One tile, from a grid of vectors at `source` to one at `target`."""
+def transform(e, m, r, kind, source, row, column, target, to_row, to_column, ahead):  # type: ignore[no-untyped-def]
+    """One tile, from a grid of vectors at `source` to one at `target`; lines `ahead` are made ready for the next."""
     for i, values in enumerate(both_sides(e, matrices(m, r)[kind], source, row, column)):
         for j, value in enumerate(values):
-            e.store(value, e.at(target, (i, to_row), (j, to_column)))
+            place = e.at(target, (i, to_row), (j, to_column))
+            e.store(value, place)
+            fetch(e, e.at(place, ahead), WRITE, 3)
+
+
+READ, WRITE = 0, 1
+
+
+def fetch(e: Emit, address: Value, purpose: int, level: int) -> None:
+    """Bring a cache line into the first (3) or second (2) level of the cache."""
+    e.call("llvm.prefetch.p0", ir.VoidType(), e.pointer(address, I8), I32(purpose), I32(level), I32(1))
+
+
+def fetch_lines(e: Emit, address: Value, distance: Value, size: int) -> None:
+    """Bring `size` bytes that lie at a distance into the second level of the cache; none if it is 0."""
+    with e.b.if_then(e.b.icmp_signed("!=", distance, I64(0))):
+        for line in range(0, size, LINE):
+            fetch(e, e.at(address, distance, line), READ, 2)
 
 
 @instruction(4)
@@ -142,11 +161,12 @@ def sum_parts(e, source, distance, parts, count, target):  # type: ignore[no-unt
 
 
 @instruction(6)
-def multiply_add(e, most, vectors, step, along, rows, a, chunk, b, depth, c, add):  # type: ignore[no-untyped-def]
+def multiply_add(e, most, vectors, step, along, rows, a, chunk, b, depth, c, add, a_next, b_next):  # type: ignore[no-untyped-def]
     """c[i, :] (+)= sum over k of a[k // lanes * chunk + k % lanes * along + i * step] * b[k, :], i < rows.
 
     `rows` is an even number up to `most`, `depth` a multiple of UNROLLED; addresses and distances count bytes; c's rows
-    are as wide as b's, `vectors` vectors. Unless `add`, the sums start at 0.
+    are as wide as b's, `vectors` vectors. Unless `add`, the sums start at 0. What lies `a_next` after a and `b_next`
+    after b is fetched for the next product, unless they are 0; of a only where its rows are side by side.
     """
     done = e.b.append_basic_block("done")
     choice = e.b.switch(rows, done)
@@ -154,16 +174,17 @@ def multiply_add(e, most, vectors, step, along, rows, a, chunk, b, depth, c, add
         block = e.b.append_basic_block(f"rows{count}")
         choice.add_case(I64(count), block)
         e.b.position_at_end(block)
-        register_tile(e, (count, vectors), (step, along), a, chunk, b, depth, c, add)
+        register_tile(e, (count, vectors), (step, along), (a, chunk, b, depth, c, add), (a_next, b_next))
         e.b.branch(done)
     e.b.position_at_end(done)
 
 
-def register_tile(  # type: ignore[no-untyped-def]
-    e: Emit, shape: tuple[int, int], strides: tuple[int, int], a, chunk, b, depth, c, add
+def register_tile(
+    e: Emit, shape: tuple[int, int], strides: tuple[int, int], operands: Sequence[Value], following: Sequence[Value]
 ) -> None:
     """The product of `multiply_add` for a number of rows: their sums are all in registers."""
     (rows, vectors), (step, along), size = shape, strides, FLOAT * e.lanes
+    a, chunk, b, depth, c, add = operands
     grid = [(i, j) for i in range(rows) for j in range(vectors)]
     before = e.b.block
     with e.b.if_then(e.b.icmp_signed("!=", add, I64(0))):
@@ -177,8 +198,12 @@ def register_tile(  # type: ignore[no-untyped-def]
     def unrolled(index: Value, sums: list[Value]) -> list[Value]:
         k = e.b.mul(index, I64(UNROLLED))
         place = e.b.lshr(k, I64(e.lanes.bit_length() - 1)), e.b.and_(k, I64(e.lanes - 1))
-        left = e.at(a, e.b.mul(place[0], chunk), (along, place[1]))
-        right = e.at(b, (vectors * size, k))
+        part = e.at(a, e.b.mul(place[0], chunk))
+        left, right = e.at(part, (along, place[1])), e.at(b, (vectors * size, k))
+        if step == size:
+            share = e.at(part, (rows * FLOAT, place[1]))
+            fetch_lines(e, share, following[0], UNROLLED * rows * FLOAT)
+            fetch_lines(e, right, following[1], UNROLLED * vectors * size)
         for s in range(UNROLLED):
             row = [e.load(right, (s * vectors + j) * size) for j in range(vectors)]
             for i in range(rows):  # in this order, which the compiler keeps: all loads first would spill registers
