@@ -58,9 +58,12 @@ def run(plan: plans.Plan, x: Array, weight: Array, bias: Array, y: Array) -> boo
     """Carry out a plan; False if it must not be used for these weights."""
     space = workspace.take(plan.workspace)
     try:
+        begin = address(space)
         flag = space[plan.flag : plan.flag + 8].view(np.int64)
         flag[0] = 0
-        plan.program(plan.threads, address(x), address(weight), address(bias), address(y), address(space))
+        plan.program(
+            plan.threads, address(x), address(weight), address(bias), address(y), begin, begin + plan.flag
+        )
         return not (plan.finite_weights and flag[0])
     finally:
         workspace.give(space)

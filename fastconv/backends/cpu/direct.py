@@ -12,9 +12,18 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.native import body, call, set_word, word
+from fastconv.backends.cpu.native import body, call, on_stack, set_word, word
 from fastconv.backends.cpu.strips import join_for
-from fastconv.backends.cpu.tiles import filters_tile, flag_unless_finite, gather, pixels_tile, store_turned, turn_block
+from fastconv.backends.cpu.tiles import filters_tile, flag_unless_finite, gather, pixels_tile, store_turned, turn_block, will_store
+
+
+@njit
+def block_of(block, blocks, count, tile):  # type: ignore[no-untyped-def]
+    """Where a block begins, and its size: whole tiles, and in the last one what is left."""
+    tiles = max(1, count // tile)
+    begin = block * tiles // blocks * tile
+    end = count if block + 1 == blocks else (block + 1) * tiles // blocks * tile
+    return begin, end - begin
 
 
 @cache
@@ -35,11 +44,11 @@ def direct_body(item: int, lanes: int) -> Any:
         for task in range(first, end):
             share, rest = task % shares, task // shares
             block, rest = rest % word(plan, s.ROW_BLOCKS), rest // word(plan, s.ROW_BLOCKS)
-            row = block * word(plan, s.ROWS) // word(plan, s.ROW_BLOCKS)
-            rows = (block + 1) * word(plan, s.ROWS) // word(plan, s.ROW_BLOCKS) - row
+            row, rows = block_of(block, word(plan, s.ROW_BLOCKS), word(plan, s.ROWS), word(plan, s.TILE_ROWS))
             block, rest = rest % word(plan, s.COLUMN_BLOCKS), rest // word(plan, s.COLUMN_BLOCKS)
-            column = block * word(plan, s.COLUMNS) // word(plan, s.COLUMN_BLOCKS)
-            columns = (block + 1) * word(plan, s.COLUMNS) // word(plan, s.COLUMN_BLOCKS) - column
+            column, columns = block_of(
+                block, word(plan, s.COLUMN_BLOCKS), word(plan, s.COLUMNS), word(plan, s.TILE_COLUMNS)
+            )
             depth, image_group = rest % word(plan, s.DEPTHS), rest // word(plan, s.DEPTHS)
             source = word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES)
             if word(plan, s.IN_PLACE):
@@ -53,24 +62,33 @@ def direct_body(item: int, lanes: int) -> Any:
             set_word(job, s.HIGH, rows)
             set_word(job, s.WIDE, columns)
             y = word(arrays, s.Y) + image_group * filters * word(plan, s.FILTER_BYTES)
+            group = image_group % groups
             for number in range(share * panels // shares, (share + 1) * panels // shares):
                 panel_y, valid = y + number * each * word(plan, s.FILTER_BYTES), min(each, filters - number * each)
                 set_word(job, s.NUMBER, number)
                 set_word(job, s.VALID, valid)
+                seen = arrays
+                if word(plan, s.PACK_CODE):
+                    # Packed panels in the thread's own memory, which only this task wants: they stay in its cache.
+                    index = group * panels + number
+                    space = strip + word(plan, s.OWN_PANEL) - index * word(plan, s.PANEL_BYTES)
+                    seen = on_stack(word(arrays, 0), word(arrays, 1), word(arrays, 2), word(arrays, 3), space,
+                                    word(arrays, s.FLAG), 0, 0)
+                    call(word(plan, s.PACK_CODE), word(plan, s.PACK_PLAN), seen, index, index + 1, thread)
                 if word(plan, s.BUFFERED):
                     set_word(job, s.FILTER_PITCH, word(plan, s.BUFFER_FILTER))
                     set_word(job, s.ROW_PITCH, word(plan, s.BUFFER_ROW))
                     for phase in range(word(plan, s.ALL_PHASES)):
                         set_word(job, s.PHASE, phase)
                         set_word(job, s.RESULT, buffer + phase * word(plan, s.BUFFER_PHASE))
-                        call(word(plan, s.PANEL_CODE), plan, arrays, job, 0, 0)
+                        call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
                     join(plan, buffer, valid, panel_y, depth, row, rows, column, columns)
                 else:
                     set_word(job, s.FILTER_PITCH, word(plan, s.FILTER_BYTES))
                     set_word(job, s.ROW_PITCH, width * item)
                     set_word(job, s.PHASE, 0)
                     set_word(job, s.RESULT, panel_y + ((depth * height + row) * width + column) * item)
-                    call(word(plan, s.PANEL_CODE), plan, arrays, job, 0, 0)
+                    call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
 
     return direct
 
@@ -95,6 +113,8 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
             for left in range(0, wide, columns):
                 j = min(left, wide - columns)
                 x = source + i * pitch + j * item
+                for r in range(rows):
+                    will_store(item, lanes, y + (i + r) * row_pitch + j * item, filter_pitch, valid)
                 filters_tile(item, lanes, rows, columns, vectors, x, pitch, places, taps, weights, scratch)
                 for r in range(rows):
                     target = y + (i + r) * row_pitch + j * item
@@ -137,15 +157,14 @@ def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int) -
 
 @cache
 def check_body(item: int, lanes: int) -> Any:
-    """Flag weights that are not finite. Parameters: numbers, numbers of a task, place of the flag in the workspace."""
+    """Flag weights that are not finite. Parameters: numbers, numbers of a task."""
 
     @body
     def check(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         for task in range(first, end):
             begin = task * word(plan, 1)
             count = min(word(plan, 1), word(plan, 0) - begin)
-            flag = word(arrays, s.WORKSPACE) + word(plan, 2)
-            flag_unless_finite(item, lanes, word(arrays, s.WEIGHT) + begin * item, count, flag)
+            flag_unless_finite(item, lanes, word(arrays, s.WEIGHT) + begin * item, count, word(arrays, s.FLAG))
 
     return check
 
@@ -191,7 +210,6 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                     pack_taps(weights, word(plan, PACK_STEP), count, word(table, 4 * phase + 1), word(table, 4 * phase),
                               word(plan, PACK_RUN), target + vectors * width)
             if word(plan, PACK_FLAG):
-                flag = word(arrays, s.WORKSPACE) + word(plan, PACK_FLAG)
-                flag_unless_finite(item, lanes, panel, word(plan, PACK_NUMBERS), flag)
+                flag_unless_finite(item, lanes, panel, word(plan, PACK_NUMBERS), word(arrays, s.FLAG))
 
     return pack

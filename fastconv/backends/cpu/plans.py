@@ -20,6 +20,9 @@ from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
 STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
+ALIGNED, CROSSING = 0.3, 0.65  # cycles that loading a vector of pixels adds, also where it crosses cache lines
+FAR = 0.5  # cycles that loading a vector of weights from the second cache adds
+COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
 GRAIN = 40_000.0  # cycles below which a task is not split further
 SMALL = 30_000.0  # cycles of a whole call below which one thread does it
 
@@ -116,6 +119,7 @@ def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     """Tiles with pixels in the lanes."""
     _, height, width = sum_.axes
     wanted = -(-width.count // lanes)
+    load = ALIGNED if len(width.shifts) == 1 else CROSSING
     found = []
     for filters, rows, across in product((1, 2, 3, 4, 6, 8), (1, 2, 3, 4, 6), (1, 2, 3, 4, 5, 6, 7, 8, 10)):
         vectors = rows * across
@@ -124,7 +128,7 @@ def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         if filters > sum_.filters and filters > 1:
             continue
         tiles = -(-sum_.filters // filters) * -(-height.count // rows) * -(-wanted // across)
-        step = rate(filters * vectors, filters + vectors)
+        step = max(filters * vectors / 2 + 0.2 * filters + load * vectors, 4.0)
         cycles = tiles * (step * sum_.taps + 1.5 * filters * vectors + 30)
         found.append(Tile("pixels", filters, rows, across * lanes, across, cycles))
     return found
@@ -143,7 +147,8 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         tiles = panels * -(-height.count // rows) * -(-width.count // columns)
         stores = STORE * lanes * rows * vectors * -(-columns // lanes)
         packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * 0.5
-        cycles = tiles * (rate(sums, rows * columns + vectors) * sum_.taps + stores + 30)
+        far = FAR * vectors * (lanes * vectors * sum_.item * sum_.taps > cache_bytes(1, 1 << 15) // 2)
+        cycles = tiles * ((rate(sums, rows * columns + vectors) + far) * sum_.taps + stores + 30)
         cycles += packing * prod(a.count for a in sum_.axes)
         found.append(Tile("filters", lanes * vectors, rows, columns, vectors, cycles))
     return found
@@ -156,15 +161,15 @@ class Layout:
         self.sum, self.tile, self.lanes = sum_, tile, lanes
         self.phases = [len(a.phases) for a in sum_.axes]
         self.buffered = prod(self.phases) > 1
-        self.in_place = all(a.inside for a in sum_.axes) and sum_.axes[2].step == 1
+        self.in_place = all(a.inside for a in sum_.axes) and sum_.axes[2].step == 1 and sum_.filters < COPIED
         self.panels = -(-sum_.filters // tile.filters)
         repeats = sum_.images * sum_.groups * sum_.axes[0].count
         self.cycles = tile.cycles * sum_.images * sum_.groups * prod(self.phases) * sum_.axes[0].count
         self.threads = threads if self.cycles > SMALL else 1
         self.row_blocks, self.column_blocks, self.shares = self.blocks(repeats)
         self.tasks = repeats * self.row_blocks * self.column_blocks * self.shares
-        self.rows = -(-sum_.axes[1].count // self.row_blocks)
-        self.columns = -(-sum_.axes[2].count // self.column_blocks)
+        self.rows = greatest(sum_.axes[1].count, tile.rows, self.row_blocks)
+        self.columns = greatest(sum_.axes[2].count, tile.columns, self.column_blocks)
 
     def strip(self, rows: int, columns: int) -> Strip:
         """The strip of a block."""
@@ -178,33 +183,40 @@ class Layout:
     def blocks(self, repeats: int) -> tuple[int, int, int]:
         """Blocks of rows and of columns, and shares of the panels."""
         _, high, wide = self.sum.axes
-        limit = cache_bytes(2, 1 << 20) * 3 // 8
+        limit = self.limit()
         most_rows, most_columns = max(1, high.count // self.tile.rows), max(1, wide.count // self.tile.columns)
         down = across = share = 1
 
         def size() -> int:
-            return self.footprint(-(-high.count // down), -(-wide.count // across))
+            rows, columns = self.tile.rows, self.tile.columns
+            return self.footprint(greatest(high.count, rows, down), greatest(wide.count, columns, across))
 
         while size() > limit and (down < most_rows or across < most_columns):
             if down < most_rows:
                 down = min(most_rows, max(down + 1, round(down * min(2.0, size() / limit))))
             else:
-                across = min(most_columns, across * 2)
+                across = min(most_columns, max(across + 1, round(across * min(2.0, size() / limit))))
         wanted = min(4 * self.threads, max(self.threads, int(self.cycles / GRAIN))) if self.threads > 1 else 1
         while repeats * down * across * share < wanted:
             if share < self.panels and self.panels >= 8 * share:
                 share *= 2
             elif down * 2 <= most_rows and -(-high.count // (2 * down)) > 2 * high.margin:
                 down *= 2
-            elif across * 2 <= most_columns:
-                across *= 2
             elif share * 2 <= self.panels:
                 share *= 2
+            elif across * 4 <= most_columns:
+                across *= 2
             elif down < most_rows:
                 down = min(most_rows, down * 2)
             else:
                 break
         return down, across, share
+
+    def limit(self) -> int:
+        """Bytes that a block may go through: the first cache's where pixels are loaded in vectors, if a tile fits."""
+        first, second = cache_bytes(1, 1 << 15) * 5 // 8, cache_bytes(2, 1 << 20) * 3 // 8
+        smallest = self.footprint(self.tile.rows, self.tile.columns)
+        return first if self.tile.kind == "pixels" and self.panels > 1 and smallest <= first else second
 
     def tables(self) -> tuple[Array, list[Array]]:
         """The table of phases, and those that it refers to."""
@@ -245,13 +257,16 @@ class Layout:
         strip = self.strip(self.rows, self.columns)
         packed = tile.kind == "filters"
         flag = sum_.groups * self.panels * self.panel_bytes if packed else 0
-        shared = up(flag + LINE, 4096)
         buffer_row = up(self.columns * item, LINE)
         buffer_phase = buffer_row * self.rows
         buffer_filter = buffer_phase * prod(self.phases) + LINE
         buffer = 0 if self.in_place else up(strip.channel * sum_.channels + LINE, 4096)
         scratch = buffer + (up(buffer_filter * tile.filters, 4096) if self.buffered else 0)
-        thread = scratch + (up(tile.rows * tile.columns * tile.filters * item, 4096) if packed else 0) + 4096 + s.JOB_BYTES
+        alone = packed and sum_.images * sum_.axes[0].count * self.row_blocks * self.column_blocks == 1
+        own = scratch + (up(tile.rows * tile.columns * tile.filters * item, 4096) if packed else 0)
+        thread = own + (self.panel_bytes if alone else 0) + 4096 + s.JOB_BYTES
+        shared = up(LINE if alone else flag + LINE, 4096)
+        flag = 0 if alone else flag
         values = {
             **{s.GROUPS: sum_.groups, s.CHANNELS: sum_.channels, s.FILTERS: sum_.filters},
             **{s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks, s.SHARES: self.shares},
@@ -261,6 +276,7 @@ class Layout:
             **{s.FILTER_STEP: sum_.filter_step, s.GROUP_WEIGHTS: sum_.group_step, s.BIAS_STEP: item},
             **{s.SHARED: shared, s.PER_THREAD: thread, s.BUFFER: buffer, s.SCRATCH: scratch},
             **{s.BUFFER_ROW: buffer_row, s.BUFFER_FILTER: buffer_filter, s.BUFFER_PHASE: buffer_phase},
+            **{s.TILE_ROWS: tile.rows, s.TILE_COLUMNS: tile.columns},
             **{s.PANEL_FILTERS: tile.filters, s.PANEL_CODE: code(self.panel_body())},
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
         }
@@ -269,13 +285,19 @@ class Layout:
             values |= {s.DEPTHS + axis: a.count, s.TARGET + axis: a.target, s.PHASES + axis: self.phases[axis]}
         if self.in_place:
             values[s.STRIP_ROW] = sum_.axes[1].step * sum_.axes[2].source * item
+        careful = sum_.gaps and not self.in_place
+        packing = self.packing(phases, int(careful)) if packed else None
+        values |= {s.PACK_CODE: 0, s.PACK_PLAN: 0, s.OWN_PANEL: own}
+        if packing and alone:
+            words = np.array(packing[1], np.int64)
+            kept.append(words)
+            values |= {s.PACK_CODE: code(packing[0]), s.PACK_PLAN: words.ctypes.data}
         parameters = [values[place] for place in range(s.PLACES)]
         steps: list[Any] = [(direct.direct_body(item, self.lanes), parameters, self.tasks, 4)]
-        careful = sum_.gaps and not self.in_place
-        if packed:
-            steps.insert(0, self.packing(phases, flag * careful))
-        elif careful:
-            steps.insert(0, self.check(flag))
+        if packing and not alone:
+            steps.insert(0, packing)
+        elif careful and not packed:
+            steps.insert(0, self.check())
         program = Program(steps, int(self.cycles))
         workspace = shared + thread * self.threads
         kept = [*kept, *strip.residues, phases]
@@ -291,11 +313,11 @@ class Layout:
             return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors)
         return direct.pixels_panel(item, self.lanes, tile.filters, tile.rows, tile.vectors)
 
-    def check(self, flag: int) -> tuple[Any, list[int], int, int]:
+    def check(self) -> tuple[Any, list[int], int, int]:
         """The step that looks at the weights as they are."""
         count = self.sum.groups * self.sum.group_step // self.sum.item
         each = 1 << 15
-        return direct.check_body(self.sum.item, self.lanes), [count, each, flag], -(-count // each), count // each // 8
+        return direct.check_body(self.sum.item, self.lanes), [count, each], -(-count // each), count // each // 8
 
     def packing(self, phases: Array, flag: int) -> tuple[Any, list[int], int, int]:
         """The step that packs the weights."""
@@ -308,3 +330,11 @@ class Layout:
         tasks = sum_.groups * self.panels
         parts = 4 if tasks * self.panel_bytes > 1 << 16 else 0
         return direct.pack_body(sum_.item, self.lanes, self.tile.vectors), parameters, tasks, parts
+
+
+def greatest(count: int, tile: int, blocks: int) -> int:
+    """Pixels of the greatest of these blocks, along an axis: whole tiles, and in the last one what is left."""
+    tiles = max(1, count // tile)
+    most = -(-tiles // blocks)
+    last = tiles - (blocks - 1) * tiles // blocks
+    return max(min(count, most * tile), count - (tiles - last) * tile)

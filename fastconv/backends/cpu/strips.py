@@ -27,9 +27,13 @@ TARGET, FILTER_BYTES, PHASES, ALL_PHASES, BUFFERED = 35, 38, 39, 42, 43
 PHASE_TABLE, PANEL_BYTES, FILTER_STEP, GROUP_WEIGHTS, BIAS_STEP = 44, 45, 46, 47, 48
 # Workspace: bytes before the threads' parts, of each thread's part, and in it the places of output phases and tiles.
 SHARED, PER_THREAD, BUFFER, SCRATCH, BUFFER_ROW, BUFFER_FILTER, BUFFER_PHASE, PANEL_FILTERS, PANEL_CODE, FILL_CODE = range(49, 59)
-PLACES = 59
+# Where each panel is wanted by one task alone: the body that packs it, its plan, and the panel's place.
+PACK_CODE, PACK_PLAN, OWN_PANEL = range(59, 62)
+# Rows and columns of a tile, of which a block has whole ones, but for the last block.
+TILE_ROWS, TILE_COLUMNS = 62, 63
+PLACES = 64
 # A call's own addresses.
-X, WEIGHT, BIAS, Y, WORKSPACE = range(5)
+X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 
 
 # What a thread tells the bodies that work for it, as words of its workspace: the strip that is wanted, ...
@@ -57,52 +61,55 @@ def fill_body(item: int, lanes: int) -> Any:
     """The body that fills a strip, for numbers of `item` bytes in vectors of so many lanes."""
 
     @njit
-    def fill_row(plan, source, pixels, left, span, target):  # type: ignore[no-untyped-def]
-        """One row of a strip, all residues, from the row of pixels at `source`; zeros where there is none."""
-        step, tables = word(plan, STEPS + 2), word(plan, RESIDUE_TABLES + 2)
-        part = word(plan, STRIP_PART)
-        for index in range(word(plan, RESIDUES + 2)):
-            begin = left * step + word(tables, index)
-            place = target + index * part
-            first = min(span, max(0, -(begin // step)))
-            last = max(first, min(span, (pixels - begin + step - 1) // step))
-            clear_numbers(item, lanes, first, place)
-            from_ = source + (begin + first * step) * item
-            if step == 1:
-                copy_numbers(item, lanes, from_, last - first, place + first * item)
-            elif step == 2 and last > first:
-                copy_every_second(item, lanes, from_, last - first, place + first * item)
-            else:
-                copy_apart(item, lanes, from_, step * item, last - first, place + first * item, item)
-            clear_numbers(item, lanes, span - last, place + last * item)
+    def fill_row(source, step, first, last, span, target):  # type: ignore[no-untyped-def]
+        """One residue's part of a row: pixels from `first` to `last`, zeros on both sides."""
+        if first > 0:
+            clear_numbers(item, lanes, first, target)
+        place, count = target + first * item, last - first
+        if step == 1:
+            copy_numbers(item, lanes, source, count, place)
+        elif step == 2 and count > 0:
+            copy_every_second(item, lanes, source, count, place)
+        else:
+            copy_apart(item, lanes, source, step * item, count, place, item)
+        if last < span:
+            clear_numbers(item, lanes, span - last, target + last * item)
+
+    @njit
+    def fill_rows(plan, source, channels, depth, top, span, first, last, begin, across, strip):  # type: ignore[no-untyped-def]
+        """One residue's part of all rows, which are `span` for each residue of rows, from `top` on."""
+        planes, height, width = word(plan, SOURCE), word(plan, SOURCE + 1), word(plan, SOURCE + 2)
+        step, down = word(plan, STEPS + 2), word(plan, STEPS + 1)
+        deep, pitch = 1 + word(plan, MARGINS), word(plan, STRIP_ROW)
+        from_ = (begin + first * step) * item
+        for a in range(word(plan, RESIDUES)):
+            for i in range(deep):
+                plane = (depth + word(plan, LEAST) + i) * word(plan, STEPS) + word(word(plan, RESIDUE_TABLES), a)
+                for b in range(word(plan, RESIDUES + 1)):
+                    residue = word(word(plan, RESIDUE_TABLES + 1), b)
+                    target = strip + (a * deep + i) * word(plan, STRIP_PLANE) + b * word(plan, STRIP_ROW_SPAN) * pitch
+                    inside = first < last and 0 <= plane < planes
+                    for channel in range(channels):
+                        place = target + channel * word(plan, STRIP_CHANNEL)
+                        image = source + channel * word(plan, CHANNEL_BYTES) + plane * height * width * item + from_
+                        for j in range(span):
+                            line = (top + j) * down + residue
+                            if inside and 0 <= line < height:
+                                fill_row(image + line * width * item, step, first, last, across, place + j * pitch)
+                            else:
+                                clear_numbers(item, lanes, across, place + j * pitch)
 
     @body
     def fill(plan, job, _, __, ___):  # type: ignore[no-untyped-def]
         """The strip for output pixels from (depth, row, column) on, of so many channels."""
-        source, channels, strip = word(job, FROM), word(job, OF_CHANNELS), word(job, STRIP)
-        depth, row, rows = word(job, DEPTH), word(job, ROW), word(job, HIGH)
-        column, columns = word(job, COLUMN), word(job, WIDE)
-        planes, height, width = word(plan, SOURCE), word(plan, SOURCE + 1), word(plan, SOURCE + 2)
-        span, across = rows + word(plan, MARGINS + 1), columns + word(plan, MARGINS + 2)
-        deep = 1 + word(plan, MARGINS)
-        left, top = column + word(plan, LEAST + 2), row + word(plan, LEAST + 1)
-        for channel in range(channels):
-            from_, to = source + channel * word(plan, CHANNEL_BYTES), strip + channel * word(plan, STRIP_CHANNEL)
-            for a in range(word(plan, RESIDUES)):
-                for i in range(deep):
-                    plane = (depth + word(plan, LEAST) + i) * word(plan, STEPS)
-                    plane += word(word(plan, RESIDUE_TABLES), a)
-                    target = to + (a * deep + i) * word(plan, STRIP_PLANE)
-                    for b in range(word(plan, RESIDUES + 1)):
-                        residue = word(word(plan, RESIDUE_TABLES + 1), b)
-                        for j in range(span):
-                            line = (top + j) * word(plan, STEPS + 1) + residue
-                            place = target + (b * word(plan, STRIP_ROW_SPAN) + j) * word(plan, STRIP_ROW)
-                            if 0 <= plane < planes and 0 <= line < height:
-                                fill_row(plan, from_ + (plane * height + line) * width * item, width, left, across, place)
-                            else:
-                                for c in range(word(plan, RESIDUES + 2)):
-                                    clear_numbers(item, lanes, across, place + c * word(plan, STRIP_PART))
+        row, column, step = word(job, ROW), word(job, COLUMN), word(plan, STEPS + 2)
+        span, across = word(job, HIGH) + word(plan, MARGINS + 1), word(job, WIDE) + word(plan, MARGINS + 2)
+        for c in range(word(plan, RESIDUES + 2)):
+            begin = (column + word(plan, LEAST + 2)) * step + word(word(plan, RESIDUE_TABLES + 2), c)
+            first = min(across, max(0, -(begin // step)))
+            last = max(first, min(across, (word(plan, SOURCE + 2) - begin + step - 1) // step))
+            fill_rows(plan, word(job, FROM), word(job, OF_CHANNELS), word(job, DEPTH), row + word(plan, LEAST + 1), span,
+                      first, last, begin, across, word(job, STRIP) + c * word(plan, STRIP_PART))
 
     return fill
 

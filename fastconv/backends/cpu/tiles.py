@@ -77,6 +77,17 @@ def store_turned(e: Emit, columns: int, tile: Value, pitch: Value, y: Value, fil
                     e.masked_store(row, e.first(count), place)
 
 
+@instruction(2)
+def will_store(e: Emit, y: Value, pitch: Value, count: Value) -> None:
+    """Fetch the cache lines of y[i * pitch], i < count, which are stored to later."""
+
+    def step(i: Value, _: list[Value]) -> list[Value]:
+        e.will_store(y, e.b.mul(i, pitch))
+        return []
+
+    e.loop(count, [], step)
+
+
 @instruction(5)
 def pixels_tile(
     e: Emit,
@@ -123,6 +134,10 @@ def pixels_tile(
             following += [e.fma(weight, pixel, sums[len(following) + v]) for v, pixel in enumerate(pixels)]
         return following
 
+    for f in chosen:
+        for i in range(rows):
+            for v in range(vectors):
+                e.will_store(e.at(y, (f, filter_pitch), (i, y_row_pitch)), v * width)
     start = []
     for f in chosen:
         start += [e.splat(e.number(e.at(bias, (f, bias_step))))] * (rows * vectors)

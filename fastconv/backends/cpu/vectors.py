@@ -123,6 +123,11 @@ class Emit:
         """Store a single number."""
         self.b.store(scalar, self.element(address, offset, self.scalar), align=self.item)
 
+    def will_store(self, address: Value, offset: Value = 0) -> None:
+        """Fetch a cache line that is stored to later: a store that misses would hold up those behind it."""
+        place = self.element(address, offset, I8)
+        self.call("llvm.prefetch.p0", ir.VoidType(), place, I32(1), I32(3), I32(1))
+
     def masked_store(self, value: Value, mask: Value, address: Value, offset: Value = 0) -> None:
         """Store some lanes of a vector."""
         place = self.element(address, offset, self.vector)

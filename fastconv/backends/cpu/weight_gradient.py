@@ -1,7 +1,7 @@
 """The gradient of the weights: for each tap, a sum over the pixels of all images.
 
-A task has some filters and taps of a group, and the images of one chunk. It goes through their pixels block by block:
-it copies the strip of input that its taps meet, and the output's gradient, into its thread's workspace, and adds each
+A task has some filters and taps of a group, and the blocks of pixels of one chunk. It goes through them one by one: it
+copies the strip of input that its taps meet, and the output's gradient, into its thread's workspace, and adds each
 tap's sum to its own part of the sums. Chunks are fixed by the geometry alone, and added in their order at the end, so
 that no bit depends on the number of threads.
 
@@ -21,7 +21,7 @@ from fastconv.backends.cpu.native import body, set_word, word
 from fastconv.backends.cpu.tiles import add_vectors, clear_numbers, dots_tile, taps_tile, total_of, turn_block
 
 # Words beside those of a strip: what a task has of channels, taps and filters, chunks of images, and places.
-IMAGES, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(s.PLACES, s.PLACES + 10)
+BLOCKS, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(s.PLACES, s.PLACES + 10)
 PLACES = s.PLACES + 10
 # A call's own addresses.
 X, GRAD, RESULT, SPACE = 0, 1, 3, 4
@@ -72,8 +72,8 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
             target += (c0 * word(plan, STARTS) * columns + part * starts * columns) * width
             padded = (count + starts - 1) // starts * starts * columns
             clear_numbers(item, lanes, padded * vectors * lanes, target)
-            image, last = even_part(chunk, word(plan, CHUNKS), word(plan, IMAGES))
-            for index in range(image * depths * blocks * across, last * depths * blocks * across):
+            begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
+            for index in range(begin, last):
                 row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
                 rest = index // blocks
                 column, column_end = even_part(rest % across, across, word(plan, s.COLUMNS))
@@ -147,8 +147,8 @@ def pixels_sums(item: int, lanes: int, taps: int) -> Any:
             for o in range(filters):
                 for c in range(c0, c1):
                     clear_numbers(item, lanes, padded * lanes, target + (o * channels + c) * padded * width)
-            image, last = even_part(chunk, word(plan, CHUNKS), word(plan, IMAGES))
-            for index in range(image * depths * blocks * across, last * depths * blocks * across):
+            begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
+            for index in range(begin, last):
                 row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
                 rest = index // blocks
                 column, column_end = even_part(rest % across, across, word(plan, s.COLUMNS))

@@ -20,9 +20,11 @@ from fastconv.backends.cpu.plans import SMALL, rate
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
-ENOUGH = 16  # tasks that keep some threads busy: with fewer, images are summed in chunks
+ENOUGH = 16  # tasks that keep some threads busy: with fewer, blocks of pixels are summed in chunks
 MOST = 16  # chunks
-HALF = 2  # of the first-level cache, for a block of the gradient
+TURN = 8.0  # cycles to turn a vector of gradients
+SHARE = 24  # tiles for which it is worth to turn them once more
+PART = 16  # of the second-level cache, for a block of the gradient
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,14 @@ class Layout:
         self.cycles = self.form.cycles * pixels * self.groups
         self.threads = threads if self.cycles > SMALL else 1
         self.panels = -(-self.filters // (self.form.vectors * lanes)) if self.form.kind == "filters" else 1
-        units = self.channels * self.taps // (self.form.starts * self.form.columns)
+        tiles = self.channels * self.taps // (self.form.starts * self.form.columns)
         fixed = self.groups * self.panels
-        self.parts = max(1, min(self.channels, units // 4, -(-4 * ENOUGH // fixed)))
-        tasks = fixed * self.parts
-        self.chunks = 1 if tasks >= ENOUGH else max(1, min(self.images, MOST, -(-ENOUGH // tasks)))
-        self.tasks = tasks * self.chunks
+        self.parts = max(1, min(self.channels, tiles // SHARE, -(-ENOUGH // fixed)))
         self.rows, self.columns = self.blocks()
+        blocks = self.images * deep.count * self.row_blocks * self.column_blocks
+        tasks = fixed * self.parts
+        self.chunks = 1 if tasks >= ENOUGH else max(1, min(blocks, MOST, -(-ENOUGH // tasks)))
+        self.tasks = tasks * self.chunks
 
     def run(self) -> int:
         """Taps across that are neighbours in a strip."""
@@ -94,7 +97,7 @@ class Layout:
                 continue
             starts = self.channels * self.taps // columns
             tiles = -(-starts // count) * -(-self.filters // (across * self.lanes))
-            turning = 1.0 * across * -(-self.filters // (across * self.lanes)) * (1 + self.channels * self.taps / 500)
+            turning = TURN * across * -(-self.filters // (across * self.lanes))
             found.append(Form("filters", count, columns, across, tiles * rate(sums, count * columns + across) + turning))
         return found
 
@@ -110,10 +113,10 @@ class Layout:
         return found
 
     def blocks(self) -> tuple[int, int]:
-        """Rows and columns of a block of pixels, the gradient of which stays in the first-level cache."""
+        """Rows and columns of a block of pixels, the gradient of which stays in cache."""
         high, wide = self.axes[1:]
         across = self.form.vectors * self.lanes * self.item if self.form.kind == "filters" else self.item
-        limit = cache_bytes(1, 1 << 15) // HALF // across
+        limit = cache_bytes(2, 1 << 20) // PART // across
         columns = min(wide.count, max(self.lanes, limit))
         rows = min(high.count, max(1, limit // columns))
         channels = -(-self.channels // self.parts)
@@ -153,7 +156,8 @@ class Layout:
             **{s.CHANNEL_BYTES: source * item, s.FILTER_BYTES: target * item},
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
             **{s.SHARED: shared, s.PER_THREAD: thread, w.GRADS: grads},
-            **{w.IMAGES: self.images, w.CHUNKS: self.chunks, w.PARTS: self.parts, w.ALL_CHANNELS: self.channels},
+            **{w.BLOCKS: self.images * self.axes[0].count * self.row_blocks * self.column_blocks},
+            **{ w.CHUNKS: self.chunks, w.PARTS: self.parts, w.ALL_CHANNELS: self.channels},
             **{w.STARTS: self.taps // form.columns, w.START_TABLE: table.ctypes.data, w.TAPS: self.taps},
             **{w.PANEL_SUMS: panel, w.CHUNK_SUMS: chunk},
         }
