@@ -235,7 +235,6 @@ def output_loop(lanes: int, m: int) -> Any:
     return transform_outputs
 
 
-
 def padded(size: int) -> int:
     """At least so many bytes, an odd number of cache lines: a power of two would put all rows in one set of a cache."""
     lines = -(-size // LINE)

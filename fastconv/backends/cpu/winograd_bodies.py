@@ -7,13 +7,13 @@ from typing import Any
 
 from fastconv.backends.cpu import native
 from fastconv.backends.cpu.winograd_blocks import (
-    FLOAT,
     filter_loop,
     input_loop,
     layout,
     output_loop,
     product_loop,
 )
+from fastconv.backends.cpu.winograd_tiles import FLOAT
 
 CHANNELS = 64  # that a task transforms filters of
 X, WEIGHT, BIAS, Y, WORKSPACE, FILTERS = range(6)  # a call's addresses

@@ -223,44 +223,64 @@ TILES, RUN = 64, 28  # tiles that are multiplied at a time, and side by side, at
 PARTS = 16  # at most
 
 
+class Blocks(NamedTuple):
+    """How a weight gradient's tiles, channels and filters are shared out."""
+
+    down: int
+    runs: int
+    run: int
+    items: int
+    parts: int
+    c_block: int
+    o_block: int
+    c_blocks: int
+    o_blocks: int
+
+
 def even(count: int, most: int, multiple: int) -> int:
     """The size of blocks that share `count`: at most `most`, a multiple."""
     blocks = -(-count // most)
     return -(-count // (blocks * multiple)) * multiple
 
 
+def parts_and_blocks(geometry: Convolution) -> Blocks:
+    """How the work falls apart, from shapes alone: the bits of the result depend on it."""
+    lanes, groups = machine.vectors().lanes(FLOAT), geometry.groups
+    c_block = even(geometry.in_channels // groups, BLOCK, lanes)
+    o_block = even(geometry.out_channels // groups, BLOCK, 2 * lanes)
+    c_blocks, o_blocks = -(-geometry.in_channels // groups // c_block), -(-geometry.out_channels // groups // o_block)
+    down, across = (-(-size // TILE) for size in geometry.output_size)
+    runs = -(-across // RUN)
+    run, items = -(-across // runs), geometry.batch * down * runs
+    parts = max(1, min(items, -(-PARTS // (groups * c_blocks * o_blocks)), items * run // 32))
+    return Blocks(down, runs, run, items, parts, c_block, o_block, c_blocks, o_blocks)
+
+
 @functools.lru_cache(maxsize=1024)
 def plan(geometry: Convolution) -> Plan:
-    """The blocks of a weight gradient."""
+    """The plan of a weight gradient."""
     lanes, registers = machine.vectors().lanes(FLOAT), machine.vectors().registers
-    size, groups = FLOAT * lanes, geometry.groups
+    size, groups, b = FLOAT * lanes, geometry.groups, parts_and_blocks(geometry)
     channels, filters = geometry.in_channels // groups, geometry.out_channels // groups
     (height, width), (out_height, out_width) = geometry.input_size, geometry.output_size
     (top, _), (left, _) = geometry.padding
-    down, across = -(-out_height // TILE), -(-out_width // TILE)
-    runs = -(-across // RUN)
-    run = -(-across // runs)
-    items = geometry.batch * down * runs
-    c_block, o_block = even(channels, BLOCK, lanes), even(filters, BLOCK, 2 * lanes)
-    c_blocks, o_blocks = -(-channels // c_block), -(-filters // o_block)
-    parts = max(1, min(items, -(-PARTS // (groups * c_blocks * o_blocks)), items * run // 32))
-    most = -(-items // parts)
-    chunk = -(-most // -(-most // max(1, TILES // run)))
-    slots = -(-chunk * run // 4) * 4
-    v_step, g_step = padded(slots * c_block * FLOAT), padded(slots * 2 * size)
-    d_step, pitch = padded(c_block * 2 * size), padded((run * TILE + 2 + lanes) * size)
-    part_size = padded(FLOAT * TAPS * groups * filters * channels)
+    most = -(-b.items // b.parts)
+    chunk = -(-most // -(-most // max(1, TILES // b.run)))
+    slots = -(-chunk * b.run // 4) * 4
+    v_step, g_step = padded(slots * b.c_block * FLOAT), padded(slots * 2 * size)
+    d_step, pitch = padded(b.c_block * 2 * size), padded((b.run * TILE + 2 + lanes) * size)
+    numbers = TAPS * groups * filters * channels
+    part_size = padded(FLOAT * numbers)
     g = PRODUCTS * v_step
     d = g + PRODUCTS * g_step
-    strip = d + PRODUCTS * d_step * -(-o_block // (2 * lanes))
-    end = strip + max(SIDE * pitch, (TAPS + 1) * lanes * size)
+    strip = d + PRODUCTS * d_step * -(-b.o_block // (2 * lanes))
     sizes = Layout(
         groups, channels, filters, height, width, out_height, out_width, top, left,
-        run, runs, down, items, parts, chunk, c_block, o_block, c_blocks, o_blocks, v_step, g_step, d_step, slots, pitch,
-        part_size, parts * part_size if parts > 1 else 0, end, g, d, strip,
+        b.run, b.runs, b.down, b.items, b.parts, chunk, b.c_block, b.o_block, b.c_blocks, b.o_blocks,
+        v_step, g_step, d_step, slots, pitch, part_size, b.parts * part_size if b.parts > 1 else 0,
+        strip + max(SIDE * pitch, (TAPS + 1) * lanes * size), g, d, strip,
     )  # fmt: skip
-    steps = [(blocks_body(lanes, registers), sizes, groups * c_blocks * o_blocks * parts, 8)]
-    if parts > 1:
-        steps.append((parts_body(lanes), sizes, -(-(TAPS * groups * filters * channels) // PIECE), 2))
-    macs = geometry.batch * out_height * out_width * groups * channels * filters * TAPS
-    return Plan(sizes, native.Program(steps, macs))
+    steps = [(blocks_body(lanes, registers), sizes, groups * b.c_blocks * b.o_blocks * b.parts, 8)]
+    if b.parts > 1:
+        steps.append((parts_body(lanes), sizes, -(-numbers // PIECE), 2))
+    return Plan(sizes, native.Program(steps, b.items * b.run * PRODUCTS * groups * channels * filters))

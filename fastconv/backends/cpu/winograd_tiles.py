@@ -1,7 +1,7 @@
 """The instructions of Winograd's convolution: transforms of tiles, transposes, and the product of what they make.
 
-An n x n tile of the input, n = m + r - 1, gives m x m outputs of an r x r filter as `A^T [(G g G^T) * (B^T d B)] A`: n * n
-products instead of (m * r)^2. A transform works on a grid of vectors whose lanes are channels, so that no lane idles
+An n x n tile of the input, n = m + r - 1, gives m x m outputs of an r x r filter as `A^T [(G g G^T) * (B^T d B)] A`:
+n * n products instead of (m * r)^2. A transform works on a grid of vectors whose lanes are channels, so that no lane idles
 whatever the image's size; the sum over channels makes of each of the n * n products a product of matrices.
 """
 
@@ -50,12 +50,12 @@ def product(e: Emit, matrix: Array, xs: Sequence[Value]) -> list[Value]:
             [xs[0], *(combine(xs[j], xs[j + 1]) for j in pairs), xs[-1]] for combine in (e.b.fadd, e.b.fsub)
         )
         kept = [0, *pairs, columns - 1]
-        return [e.dot(matrix[i, kept], differences if i % 2 else sums) for i in range(rows)]
-    found, odd = [e.dot(matrix[0], xs)], np.arange(columns) % 2
+        return [e.dot(list(matrix[i, kept]), differences if i % 2 else sums) for i in range(rows)]
+    found, odd = [e.dot(list(matrix[0]), xs)], np.arange(columns) % 2
     for row in matrix[1:-1:2]:
-        u, v = e.dot(row * (1 - odd), xs), e.dot(row * odd, xs)
+        u, v = e.dot(list(row * (1 - odd)), xs), e.dot(list(row * odd), xs)
         found += [e.b.fadd(u, v), e.b.fsub(u, v)]
-    return [*found, e.dot(matrix[-1], xs)]
+    return [*found, e.dot(list(matrix[-1]), xs)]
 
 
 def both_sides(e: Emit, matrix: Array, source: Value, row: Value, column: Value) -> list[list[Value]]:
@@ -107,7 +107,7 @@ def clear(e, target):  # type: ignore[no-untyped-def]
 
 @instruction(2)
 def transpose(e, source, pitch, rows, columns, target, to_pitch, to_rows, to_columns):  # type: ignore[no-untyped-def]
-    """A square of numbers, of which `rows` x `columns` are read, the rest taken as 0, and `to_rows` x `to_columns` written.
+    """Turn a square of numbers: `rows` x `columns` are read, the rest are 0; `to_rows` x `to_columns` are written.
 
     Nothing else is touched in memory. Masks cost much where the processor has none, so full squares go without.
     """
@@ -153,9 +153,7 @@ def sum_parts(e, source, distance, parts, count, target):  # type: ignore[no-unt
     total = e.loop(
         e.b.sub(parts, I64(1)),
         [e.masked_load(mask, source)],
-        lambda i, sums: [
-            e.b.fadd(sums[0], e.masked_load(mask, e.at(source, e.b.mul(e.b.add(i, I64(1)), distance))))
-        ],
+        lambda i, sums: [e.b.fadd(sums[0], e.masked_load(mask, e.at(source, e.b.mul(e.b.add(i, I64(1)), distance))))],
     )
     e.masked_store(total[0], mask, target)
 
