@@ -1,6 +1,8 @@
 """Winograd's convolution against the reference in float64."""
 
+import ctypes
 import hashlib
+import mmap
 import os
 import subprocess
 import sys
@@ -144,6 +146,37 @@ def test_cost_grows_with_the_work():
     for operation in ("forward", "input_grad", "weight_grad"):
         assert 0 < winograd.cost(small, operation) < winograd.cost(large, operation)
     assert winograd.cost(small, "forward", kept=True) < winograd.cost(small, "forward")
+
+
+def guarded(array, at_end):
+    """A copy that ends right before, or begins right after, a page that can't be touched."""
+    page = mmap.PAGESIZE
+    inside = -(-array.nbytes // page) * page
+    memory = mmap.mmap(-1, inside + 2 * page)
+    start = np.frombuffer(memory, np.uint8).ctypes.data
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for wall in (start, start + page + inside):
+        assert protect(wall, page, 0) == 0
+    place = page + (inside - array.nbytes if at_end else 0)
+    copy = np.frombuffer(memory, array.dtype, array.size, place).reshape(array.shape)
+    copy[:] = array
+    return copy
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs mprotect")
+@pytest.mark.parametrize("at_end", [False, True])
+@given(geometry=geometries())
+@settings(max_examples=15)
+def test_no_byte_outside_of_the_arrays_is_touched(at_end, geometry):
+    x, weight, grad = (guarded(a, at_end) for a in arrays(geometry))
+    bias, back_bias = (guarded(b, at_end) for b in biases(geometry))
+    y, grad_x, grad_weight = (guarded(np.zeros_like(a), at_end) for a in (grad, x, weight))
+    for m in (2, 4):
+        winograd.forward(x, weight, bias, y, geometry, 2, m)
+        winograd.input_grad(weight, grad, back_bias, grad_x, geometry, 2, m)
+    winograd.weight_grad(x, grad, grad_weight, geometry, 2)
+    assert finite.all_finite(x, 2)
 
 
 def bits():

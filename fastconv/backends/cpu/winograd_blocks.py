@@ -1,7 +1,7 @@
 """The loops of Winograd's convolution over a block of tiles: transform images and filters, multiply, transform back.
 
-Index letters: `n` image, `c`/`o` channel in/out of a group, `h, w` input pixel, `p, q` output pixel, `t` tile, `i` one of
-the n * n numbers of a transformed tile. Addresses and distances count bytes. A run is so many tiles side by side; a
+Index letters: `n` image, `c`/`o` channel in/out of a group, `h, w` input pixel, `p, q` output pixel, `t` tile, `i` one
+of the n * n numbers of a transformed tile. Addresses and distances count bytes. A run is so many tiles side by side; a
 block of tiles is some runs. In memory, with vectors of L lanes and filters in blocks of B = 2 L:
 
 - V[i, c // L, t, c % L]: transformed tiles of the input

@@ -112,7 +112,7 @@ def laid_out(
     sizes = Layout(
         task.groups, task.channels, task.filters, *task.input_size, *task.output_size, *task.padding, task.turned,
         run, runs, down, items, blocks, v_step, u_step, m_step,
-        v_step if by_filters and products * v_step > cache // 2 else 0,
+        v_step if by_filters and products * v_step > cache // 4 else 0,
         u_step if (kept or not by_filters) and all_filters > cache // 2 else 0,
         slots, depth, pitch, shared, end, own, strip, bias,
     )  # fmt: skip

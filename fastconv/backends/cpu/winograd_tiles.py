@@ -1,8 +1,8 @@
 """The instructions of Winograd's convolution: transforms of tiles, transposes, and the product of what they make.
 
 An n x n tile of the input, n = m + r - 1, gives m x m outputs of an r x r filter as `A^T [(G g G^T) * (B^T d B)] A`:
-n * n products instead of (m * r)^2. A transform works on a grid of vectors whose lanes are channels, so that no lane idles
-whatever the image's size; the sum over channels makes of each of the n * n products a product of matrices.
+n * n products instead of (m * r)^2. A transform works on a grid of vectors whose lanes are channels, so that no lane
+idles whatever the image's size; the sum over channels makes of each of the n * n products a product of matrices.
 """
 
 from __future__ import annotations
