@@ -8,7 +8,9 @@ import numpy as np
 from numba import prange
 
 from fastconv import threads
-from fastconv.backends.cpu import plain, plans, weight_plans, workspace
+from fastconv.backends.cpu import plain, plans, weight_plans, winograd, workspace
+from fastconv.backends.cpu.algorithms import choose
+from fastconv.backends.cpu.finite import all_finite
 from fastconv.backends.cpu.runtime import kernel_of_sums
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
@@ -18,7 +20,11 @@ def convolution(x: Array, weight: Array, bias: Array | None, geometry: Convoluti
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
     y = np.empty(geometry.output_shape, x.dtype)
     if y.size:
-        plan = plans.planned(geometry, False, x.itemsize, threads.get_num_threads())
+        count = threads.get_num_threads()
+        if fast(geometry, "forward", count, x, weight):
+            winograd.forward(x, weight, bias, y, geometry, count)
+            return y
+        plan = plans.planned(geometry, False, x.itemsize, count)
         run(plan, x, weight, plan.no_bias if bias is None else bias, y)
     return y
 
@@ -32,7 +38,11 @@ def convolution_input_grad(
     """
     grad_x = np.empty(geometry.input_shape, grad_output.dtype)
     if grad_x.size:
-        plan = plans.planned(geometry, True, grad_output.itemsize, threads.get_num_threads())
+        count = threads.get_num_threads()
+        if fast(geometry, "input_grad", count, grad_output, weight):
+            winograd.input_grad(weight, grad_output, bias, grad_x, geometry, count)
+            return grad_x
+        plan = plans.planned(geometry, True, grad_output.itemsize, count)
         start = plan.no_bias if bias is None else bias
         if not run(plan, grad_output, weight, start, grad_x):
             return plain.convolution_input_grad(weight, grad_output, start, geometry)
@@ -44,13 +54,24 @@ def convolution_weight_grad(x: Array, grad_output: Array, geometry: Convolution)
     if not (grad_output.size and x.size):
         return np.zeros(geometry.weight_shape, x.dtype)
     grad_weight = np.empty(geometry.weight_shape, x.dtype)
-    plan = weight_plans.planned(geometry, x.itemsize, threads.get_num_threads())
+    count = threads.get_num_threads()
+    if fast(geometry, "weight_grad", count, x, grad_output):
+        winograd.weight_grad(x, grad_output, grad_weight, geometry, count)
+        return grad_weight
+    plan = weight_plans.planned(geometry, x.itemsize, count)
     space = workspace.take(plan.workspace)
     try:
         plan.program.on(plan.threads, x, grad_output, None, grad_weight, space)
     finally:
         workspace.give(space)
     return grad_weight
+
+
+def fast(geometry: Convolution, which: str, count: int, *arrays: Array) -> bool:
+    """Whether Winograd's algorithm is to be used: numbers that are not finite would spread in it."""
+    if choose(geometry, which, arrays[0].itemsize, count) == "direct":
+        return False
+    return all(all_finite(array, count) for array in arrays)
 
 
 def run(plan: plans.Plan, x: Array, weight: Array, bias: Array, y: Array) -> bool:
