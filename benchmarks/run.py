@@ -12,7 +12,8 @@ from typing import Any
 
 from . import startup, table
 from .case import Case
-from .contest import contest, variables
+from .contest import LIVES, contest
+from .contestant import variables
 from .progress import Progress
 from .results import STAGES, Document, key, save
 from .schedule import QUICK, Budget, planned, thread_counts, threaded, within
@@ -129,7 +130,8 @@ class Run:
             return
         self.progress.doing("starting the libraries")
         todo = within(cases, self.budget, lambda case: self.leave_out(case.key, NO_TIME), reserve)
-        versions = contest(todo, peers, threads, self.document["options"]["rounds"], report)
+        rounds, lives = self.document["options"]["rounds"], 1 if self.quick else LIVES
+        versions = contest(todo, peers, threads, rounds, report, lives)
         self.document["versions"] |= {name: version for name, version in versions.items() if version != "unknown"}
 
     def leave_out(self, name: str, reason: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from benchmark_rows import ROOF, document, row, tiny
 
-from benchmarks import command, compare, contest, markdown, pictures, results, table, units
+from benchmarks import command, compare, heat, markdown, pictures, results, table, units
 
 
 def test_a_document_makes_the_round_trip(tmp_path):
@@ -38,7 +38,7 @@ def test_ratios_are_taken_round_by_round():
         name: {"status": "ok", "variants": {"a": {"rounds": [[t] for t in rounds]}, "slow": {"rounds": [[99.0]] * 3}}}
         for name, rounds in times.items()
     }
-    made = contest.summary(found)
+    made = heat.summary(found)
     assert made["ratios"]["numpy"] == {"median": 2.0, "least": 1.0, "greatest": 3.0}
     assert made["seconds"] == {"fastconv": 2.0, "numpy": 3.0}
 

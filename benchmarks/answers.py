@@ -1,0 +1,138 @@
+"""A case's arrays on disk: its inputs, and the right answers that every peer's answer is compared with.
+
+Answers are compared whole. Of a large convolution, its gradients and its transpose, which are linear, what is compared
+are sums of TOGETHER channels with random signs: every number of the answer is in one of them, the oracle has to
+compute a sixteenth, and a number that is wrong by a part d of the largest shows as d / 4, as the largest sum is about
+four times the largest number. Signs are drawn anew for each case, so that no structure of an error cancels out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from .case import Array, Case
+from .operations import by_rank
+from .oracle import expected
+
+TOGETHER = 16  # channels in a sum
+WHOLE = 50_000_000  # FLOPs up to which an answer is computed whole
+PART = 1 << 16  # numbers that are compared at a time: they stay in cache
+MEMORY = Path("/dev/shm")  # a folder in memory, where the system has one: no disk is busy while calls are timed
+
+# The operation: the input that has the answer's channels, their axis in it, and their axis in the answer.
+CHANNELS = {
+    "conv": ("weight", 0, 1),
+    "conv_transpose": ("weight", 1, 1),
+    "conv_input_grad": ("weight", 1, 1),
+    "conv_weight_grad": ("grad", 1, 0),
+}
+SIZES = {"input_size": 1, "weight_size": 0}  # options that name the answer's channels, and their place
+
+
+def folder_of_arrays() -> str | None:
+    """Where temporary arrays are best kept; None where the system's own choice is."""
+    return str(MEMORY) if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
+
+
+def signs(case: Case) -> Array | None:
+    """The matrix (sums, channels) of 1, -1 and 0 that an answer is compared by; None where it is compared whole."""
+    operation, _ = by_rank(case.operation)
+    if operation not in CHANNELS or case.options["groups"] != 1 or case.flops <= WHOLE:
+        return None
+    name, axis, _ = CHANNELS[operation]
+    channels = case.arrays[name][axis]
+    if channels < 2 * TOGETHER:
+        return None
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.key.encode()).digest()[8:16]))
+    matrix = np.zeros((-(-channels // TOGETHER), channels))
+    matrix[np.arange(channels) // TOGETHER, np.arange(channels)] = rng.choice([-1.0, 1.0], channels)
+    return matrix
+
+
+def summed(matrix: Array, array: Array, axis: int) -> Array:
+    """The sums of an array's channels along an axis, in float64."""
+    shape = (*array.shape[:axis], len(matrix), *array.shape[axis + 1 :])
+    found = np.empty(shape)
+    for place in np.ndindex(shape[:axis]):
+        flat = array[place].reshape(array.shape[axis], -1).astype(np.float64)
+        found[place] = (matrix @ flat).reshape(shape[axis:])
+    return found
+
+
+def right_answers(case: Case, inputs: dict[str, Array]) -> dict[str, Array]:
+    """What is to be compared with, by name, in float64."""
+    matrix = signs(case)
+    if matrix is None:
+        return expected(case, inputs)
+    name, axis, _ = CHANNELS[by_rank(case.operation)[0]]
+    options = dict(case.options)
+    for option, place in SIZES.items():
+        if option in options:
+            options[option] = [len(matrix) if i == place else n for i, n in enumerate(options[option])]
+    return expected(replace(case, options=options), {**inputs, name: summed(matrix, inputs[name], axis)})
+
+
+def write(case: Case, folder: str | os.PathLike[str]) -> None:
+    """Write a case's inputs and right answers into a folder, in place of whatever case was there."""
+    for old in Path(folder).glob("*.npy"):
+        old.unlink()
+    inputs = case.inputs()
+    for name, array in inputs.items():
+        np.save(Path(folder) / f"input.{name}.npy", array)
+    for name, array in right_answers(case, inputs).items():
+        np.save(Path(folder) / f"answer.{name}.npy", array)
+
+
+def read_inputs(case: Case, folder: str | os.PathLike[str]) -> dict[str, Array]:
+    """The case's inputs, each an array of this process's own."""
+    return {name: np.load(Path(folder) / f"input.{name}.npy") for name in case.arrays}
+
+
+def error(case: Case, answer: dict[str, Array], folder: str | os.PathLike[str]) -> float:
+    """The largest difference over all answers, relative to the largest magnitude; NaN where shapes differ."""
+    files = {path.name.split(".")[1]: path for path in Path(folder).glob("answer.*.npy")}
+    if set(answer) != set(files):
+        return float("nan")
+    matrix, axis = signs(case), CHANNELS.get(by_rank(case.operation)[0], ("", 0, 0))[2]
+    worst = 0.0
+    for name, file in files.items():
+        found, right = answer[name], np.load(file, mmap_mode="r")
+        if matrix is not None and found.ndim > axis and found.shape[axis] == matrix.shape[1]:
+            found = summed(matrix, found, axis)
+        difference = relative(found, right)
+        if not difference <= worst:  # NaN as well
+            worst = difference
+        if np.isnan(worst):
+            break
+    return worst
+
+
+def relative(found: Array, right: Array) -> float:
+    """The largest difference over the largest magnitude of what is right; NaN where shapes differ or a number is."""
+    if right.shape != found.shape:
+        return float("nan")
+    largest, scale = [0.0], 0.0
+    for part in parts(right.shape):
+        exact = right[part]
+        scale = max(scale, float(np.abs(exact).max(initial=0.0)))
+        largest.append(float(np.abs(np.subtract(found[part], exact, dtype=np.float64)).max(initial=0.0)))
+    return float(np.max(largest)) / (scale or 1.0)
+
+
+def parts(shape: tuple[int, ...]) -> Iterator[tuple[int | slice, ...]]:
+    """Indices that divide an array of this shape into parts of PART numbers, or a few less."""
+    if not shape:
+        yield ()
+        return
+    axis = next((i for i in range(len(shape)) if prod(shape[i + 1 :]) <= PART), len(shape) - 1)
+    step = max(1, PART // max(1, prod(shape[axis + 1 :])))
+    for place in np.ndindex(shape[:axis]):
+        for start in range(0, shape[axis], step):
+            yield (*place, slice(start, start + step))

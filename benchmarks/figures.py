@@ -1,0 +1,39 @@
+"""What a run has seen of each peer's speed, and what a call will take by that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .case import Case
+
+LIMIT = 40.0  # seconds a call from which on another peer's row is left out, and is said to be
+
+
+class Figures:
+    """The best FLOP/s and byte/s that each variant of a peer has shown in an operation and a dtype.
+
+    From the first case on, a larger one is expected to take as long as the slower of the two says: a direct method
+    keeps its FLOP/s, an FFT its byte/s. Both are the best so far, so that the expectation is rather too low.
+    """
+
+    def __init__(self) -> None:
+        self.best: dict[tuple[str, str, str], dict[str, tuple[float, float]]] = {}
+
+    def expected(self, peer: str, case: Case) -> dict[str, Any]:
+        """The arguments of `Worker.prepare` that tell it; nothing is ever left out of fastconv."""
+        if peer == "fastconv":
+            return {"expected": {}, "limit": None}
+        found = self.best.get((peer, case.operation, case.dtype), {})
+        seconds = {name: max(case.flops / flops, case.traffic / traffic) for name, (flops, traffic) in found.items()}
+        return {"expected": seconds, "limit": LIMIT}
+
+    def note(self, peer: str, case: Case, result: dict[str, Any]) -> None:
+        """Take a row's times in."""
+        if not case.flops or not case.traffic:
+            return
+        known = self.best.setdefault((peer, case.operation, case.dtype), {})
+        for variant, found in result["variants"].items():
+            if rounds := found.get("rounds"):
+                seconds = min(map(min, rounds))
+                flops, traffic = known.get(variant, (0.0, 0.0))
+                known[variant] = max(flops, case.flops / seconds), max(traffic, case.traffic / seconds)

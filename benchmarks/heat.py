@@ -1,0 +1,165 @@
+"""A heat: one case, which every peer answers, and is timed on if its answer is right.
+
+How often depends on what the rounds say. A row that takes seconds or whose rounds agree needs few of them; a variant or
+a peer that is clearly behind is not timed to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any, Protocol
+
+from .answers import write
+from .case import Case
+from .figures import Figures
+
+ENOUGH = 1.5  # seconds of samples after which a variant is not timed again
+SETTLED = 1.03  # rounds that lie so close together need no more of them
+BEHIND = 1.5  # a variant so much slower than its peer's best is not timed again
+FAR = 3.0  # nor, once every life had its round, is a peer so much slower than the best
+
+Result = dict[str, Any]
+
+
+class Peer(Protocol):
+    """What takes part: a peer's processes."""
+
+    lives: list[Any]
+
+    def ask(self, life: int, **command: Any) -> Result:
+        """What a process replies."""
+        ...
+
+
+class Heat:
+    """A case that is under way.
+
+    Parameters
+    ----------
+    case : Case
+    peers : dict
+        Who takes part, by name.
+    folder : path
+        Where the case's arrays are written.
+    figures : Figures
+        What is known of the peers' speed.
+    """
+
+    def __init__(self, case: Case, peers: Mapping[str, Peer], folder: str, figures: Figures) -> None:
+        self.case, self.folder, self.figures = case, folder, figures
+        self.peers = {name: peer for name, peer in peers.items() if name == "fastconv" or not case.alone}
+        self.lives = min((len(peer.lives) for peer in self.peers.values()), default=1)
+        self.results: dict[str, Result] = {}
+
+    def row(self, rounds: int) -> dict[str, Any]:
+        """The row: the case, each peer's result, and the figures that come of them."""
+        write(self.case, self.folder)
+        for name in self.peers:
+            self.prepare(name, 0)
+        if self.case.measure == "memory":
+            return {"case": self.case.to_json(), "results": self.results, **self.peaks()}
+        for turn in range(rounds):
+            todo = self.todo(turn)
+            for name in list(todo) if turn % 2 == 0 else list(todo)[::-1]:
+                self.turn(name, turn, todo[name])
+        for name, result in self.results.items():
+            self.figures.note(name, self.case, result)
+        return {"case": self.case.to_json(), "results": self.results, **summary(self.results)}
+
+    def prepare(self, name: str, life: int) -> bool:
+        """Let a process hold the case; the failure of any is the peer's."""
+        given = {"case": self.case.to_json(), "folder": self.folder, **self.figures.expected(name, self.case)}
+        reply = self.peers[name].ask(life, do="prepare", **given)
+        if reply["status"] != "ok":
+            self.results[name] = {**reply, "variants": {}}
+        elif life == 0:
+            self.results[name] = reply
+        return bool(reply["status"] == "ok")
+
+    def todo(self, turn: int) -> dict[str, list[str]]:
+        """Who is timed in this round, and in which variants."""
+        results = {name: result for name, result in self.results.items() if result["status"] == "ok"}
+        seconds = {name: median(best_variant(result)) for name, result in results.items() if best_variant(result)}
+        if turn >= self.lives and settled(results, seconds):
+            return {}
+        best = min(seconds.values(), default=0.0)
+        found = {}
+        for name, result in results.items():
+            if turn >= self.lives and name != "fastconv" and seconds.get(name, 0.0) > FAR * best:
+                continue
+            variants = result["variants"]
+            going = [v for v, of in variants.items() if sum(map(sum, of.get("rounds", []))) < ENOUGH]
+            going = [v for v in going if middle(variants[v]) <= BEHIND * seconds.get(name, 0.0) or turn == 0]
+            if going:
+                found[name] = going
+        return found
+
+    def turn(self, name: str, turn: int, variants: list[str]) -> None:
+        """Take one turn, in the process whose round it is."""
+        life = turn % self.lives
+        if turn == life > 0 and not self.prepare(name, life):
+            return
+        reply = self.peers[name].ask(life, do="turn", variants=variants)
+        if reply["status"] != "ok":
+            self.results[name] = {**reply, "variants": {}}
+            return
+        for variant, samples in reply["samples"].items():
+            self.results[name]["variants"][variant].setdefault("rounds", []).append(samples)
+
+    def peaks(self) -> dict[str, Any]:
+        """Ask for the peak of memory in each right answer's call; a summary with the least of each peer's variants."""
+        least = {}
+        for name, peer in self.peers.items():
+            if self.results[name]["status"] != "ok":
+                continue
+            reply = peer.ask(0, do="memory")
+            if reply["status"] != "ok":
+                self.results[name] = {**reply, "variants": {}}
+                continue
+            for variant, found in reply["variants"].items():
+                self.results[name]["variants"][variant].update(found)
+            least[name] = min(found["peak"] for found in reply["variants"].values())
+        return {"peaks": least, "seconds": {}, "best": None, "ratios": {}}
+
+
+def settled(results: Mapping[str, Result], seconds: Mapping[str, float]) -> bool:
+    """Whether the rounds of fastconv and of the best other peer agree."""
+    others = sorted((name for name in seconds if name != "fastconv"), key=seconds.__getitem__)
+    for name in [name for name in ("fastconv", *others[:1]) if name in seconds]:
+        rounds = best_variant(results[name])
+        if len(rounds) < 2 or max(rounds) > SETTLED * min(rounds):
+            return False
+    return True
+
+
+def summary(results: Mapping[str, Result]) -> dict[str, Any]:
+    """Each peer's best variant, and fastconv's ratio to the best other peer, round by round.
+
+    Returns
+    -------
+    dict
+        "seconds": the median of each peer's best variant; "best": the fastest other peer; "ratios": for each peer the
+        median over rounds of its seconds over fastconv's, with the least and the greatest.
+    """
+    by_round = {name: best_variant(result) for name, result in results.items() if result["status"] == "ok"}
+    by_round = {name: times for name, times in by_round.items() if times}
+    seconds = {name: median(times) for name, times in by_round.items()}
+    ratios = {}
+    for name, times in by_round.items():
+        if name != "fastconv" and "fastconv" in by_round:
+            ratio = [theirs / ours for theirs, ours in zip(times, by_round["fastconv"], strict=False)]
+            ratios[name] = {"median": median(ratio), "least": min(ratio), "greatest": max(ratio)}
+    others = {name: value for name, value in seconds.items() if name != "fastconv"}
+    return {"seconds": seconds, "best": min(others, key=others.__getitem__, default=None), "ratios": ratios}
+
+
+def best_variant(result: Result) -> list[float]:
+    """Seconds a call in each round, of the variant whose median is least."""
+    rounds = [[median(samples) for samples in found.get("rounds", [])] for found in result["variants"].values()]
+    return min(filter(None, rounds), key=median, default=[])
+
+
+def middle(found: Mapping[str, Any]) -> float:
+    """A variant's median over its rounds; 0 before the first."""
+    return median([median(samples) for samples in found["rounds"]]) if found.get("rounds") else 0.0
