@@ -6,6 +6,7 @@ a peer that is clearly behind is not timed to the last digit.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from statistics import median
 from typing import Any, Protocol
@@ -51,26 +52,37 @@ class Heat:
         self.peers = {name: peer for name, peer in peers.items() if name == "fastconv" or not case.alone}
         self.lives = min((len(peer.lives) for peer in self.peers.values()), default=1)
         self.results: dict[str, Result] = {}
+        self.spent = {"arrays": 0.0, **dict.fromkeys(self.peers, 0.0)}  # seconds, by whom they were needed
 
     def row(self, rounds: int) -> dict[str, Any]:
         """The row: the case, each peer's result, and the figures that come of them."""
+        start = time.monotonic()
         write(self.case, self.folder)
+        self.spent["arrays"] = time.monotonic() - start
         for name in self.peers:
             self.prepare(name, 0)
+        row = {"case": self.case.to_json(), "results": self.results, "spent": self.spent}
         if self.case.measure == "memory":
-            return {"case": self.case.to_json(), "results": self.results, **self.peaks()}
+            return row | self.peaks()
         for turn in range(rounds):
             todo = self.todo(turn)
             for name in list(todo) if turn % 2 == 0 else list(todo)[::-1]:
                 self.turn(name, turn, todo[name])
         for name, result in self.results.items():
             self.figures.note(name, self.case, result)
-        return {"case": self.case.to_json(), "results": self.results, **summary(self.results)}
+        return row | summary(self.results)
+
+    def ask(self, name: str, life: int, **command: Any) -> Result:
+        """What a peer's process replies."""
+        start = time.monotonic()
+        reply = self.peers[name].ask(life, **command)
+        self.spent[name] += time.monotonic() - start
+        return reply
 
     def prepare(self, name: str, life: int) -> bool:
         """Let a process hold the case; the failure of any is the peer's."""
         given = {"case": self.case.to_json(), "folder": self.folder, **self.figures.expected(name, self.case)}
-        reply = self.peers[name].ask(life, do="prepare", **given)
+        reply = self.ask(name, life, do="prepare", **given)
         if reply["status"] != "ok":
             self.results[name] = {**reply, "variants": {}}
         elif life == 0:
@@ -100,7 +112,7 @@ class Heat:
         life = turn % self.lives
         if turn == life > 0 and not self.prepare(name, life):
             return
-        reply = self.peers[name].ask(life, do="turn", variants=variants)
+        reply = self.ask(name, life, do="turn", variants=variants)
         if reply["status"] != "ok":
             self.results[name] = {**reply, "variants": {}}
             return
@@ -110,10 +122,10 @@ class Heat:
     def peaks(self) -> dict[str, Any]:
         """Ask for the peak of memory in each right answer's call; a summary with the least of each peer's variants."""
         least = {}
-        for name, peer in self.peers.items():
+        for name in self.peers:
             if self.results[name]["status"] != "ok":
                 continue
-            reply = peer.ask(0, do="memory")
+            reply = self.ask(name, 0, do="memory")
             if reply["status"] != "ok":
                 self.results[name] = {**reply, "variants": {}}
                 continue
