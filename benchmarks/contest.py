@@ -6,8 +6,9 @@ process's memory happens to lie changes its speed, and all rounds of one life wo
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from .answers import folder_of_arrays
@@ -29,11 +30,13 @@ class Team:
     name : str
         The peer's.
     threads, lives : int
+    folder : path
+        What they share.
     """
 
-    def __init__(self, name: str, threads: int, lives: int) -> None:
-        self.name, self.threads = name, threads
-        self.lives = [Contestant(name, threads) for _ in range(lives)]
+    def __init__(self, name: str, threads: int, lives: int, folder: str) -> None:
+        self.given = (name, threads, folder)
+        self.lives = [Contestant(*self.given) for _ in range(lives)]
         self.starts = [1] * lives
 
     def ask(self, life: int, **command: Any) -> dict[str, Any]:
@@ -47,7 +50,7 @@ class Team:
             if contestant.process.poll() is not None and self.starts[i] < STARTS:
                 contestant.close()
                 self.starts[i] += 1
-                self.lives[i] = Contestant(self.name, self.threads)
+                self.lives[i] = Contestant(*self.given)
 
     def close(self) -> None:
         """End all."""
@@ -64,23 +67,24 @@ def contest(
     lives: int = LIVES,
 ) -> dict[str, str]:
     """Let the peers take turns on every case; `report` gets each row as it is done. Returns the versions."""
-    teams: dict[str, Team] = {}
-    figures = Figures()
-    try:
+    with ExitStack() as stack:
+        folder, caches = (
+            stack.enter_context(TemporaryDirectory(prefix="fastconv-bench-", dir=place))
+            for place in (folder_of_arrays(), None)
+        )
+        teams: dict[str, Team] = {}
         for name in peers:  # all import at the same time
-            teams[name] = Team(name, threads, min(lives, rounds))
+            teams[name] = Team(name, threads, min(lives, rounds), caches)
+            stack.callback(teams[name].close)
         for team in teams.values():
             for contestant in team.lives:
                 contestant.ready()
-        with tempfile.TemporaryDirectory(prefix="fastconv-bench-", dir=folder_of_arrays()) as folder:
-            for case in cases:
-                for team in teams.values():
-                    team.revive()
-                report(Heat(case, teams, folder, figures).row(rounds))
+        figures = Figures()
+        for case in cases:
+            for team in teams.values():
+                team.revive()
+            report(Heat(case, teams, folder, figures).row(rounds))
         return {name: team.lives[0].version for name, team in teams.items()}
-    finally:
-        for team in teams.values():
-            team.close()
 
 
 def contestants_here(wanted: list[str] | None) -> list[str]:

@@ -23,9 +23,18 @@ PATIENCE = 900.0  # seconds for an answer: a cold compiler and a large case take
 
 
 class Contestant:
-    """A peer's process."""
+    """A peer's process.
 
-    def __init__(self, name: str, threads: int) -> None:
+    Parameters
+    ----------
+    name : str
+        The peer's.
+    threads : int
+    folder : path, optional
+        Where libraries that compile may keep what one process of theirs can take over from another.
+    """
+
+    def __init__(self, name: str, threads: int, folder: str | None = None) -> None:
         self.name = name
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.worker", name, str(threads)],
@@ -33,7 +42,7 @@ class Contestant:
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("FASTCONV_BENCH_VERBOSE") else subprocess.DEVNULL,
             text=True,
-            env=variables(threads),
+            env=variables(threads) | ({} if folder is None else shared_caches(folder)),
             start_new_session=True,  # Ctrl-C is the driver's; it ends its contestants itself
         )
         self.version = "unknown"
@@ -92,6 +101,15 @@ class Contestant:
             with suppress(BrokenPipeError):  # what was on its way to it
                 if pipe is not None:
                     pipe.close()
+
+
+def shared_caches(folder: str) -> dict[str, str]:
+    """The environment that lets JAX's second process find what the first one compiled."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def variables(threads: int) -> dict[str, str]:

@@ -92,17 +92,17 @@ class Heat:
     def todo(self, turn: int) -> dict[str, list[str]]:
         """Who is timed in this round, and in which variants."""
         results = {name: result for name, result in self.results.items() if result["status"] == "ok"}
-        seconds = {name: median(best_variant(result)) for name, result in results.items() if best_variant(result)}
-        if turn >= self.lives and settled(results, seconds):
+        if turn >= self.lives and settled(results):
             return {}
-        best = min(seconds.values(), default=0.0)
+        quickest = {name: min(map(least, result["variants"].values())) for name, result in results.items()}
+        best = min(quickest.values(), default=0.0)
         found = {}
         for name, result in results.items():
-            if turn >= self.lives and name != "fastconv" and seconds.get(name, 0.0) > FAR * best:
+            if turn >= self.lives and name != "fastconv" and quickest[name] > FAR * best:
                 continue
-            variants = result["variants"]
-            going = [v for v, of in variants.items() if sum(map(sum, of.get("rounds", []))) < ENOUGH]
-            going = [v for v in going if middle(variants[v]) <= BEHIND * seconds.get(name, 0.0) or turn == 0]
+            going = [v for v, of in result["variants"].items() if sum(map(sum, of.get("rounds", []))) < ENOUGH]
+            if turn:
+                going = [v for v in going if least(result["variants"][v]) <= BEHIND * quickest[name]]
             if going:
                 found[name] = going
         return found
@@ -135,8 +135,9 @@ class Heat:
         return {"peaks": least, "seconds": {}, "best": None, "ratios": {}}
 
 
-def settled(results: Mapping[str, Result], seconds: Mapping[str, float]) -> bool:
+def settled(results: Mapping[str, Result]) -> bool:
     """Whether the rounds of fastconv and of the best other peer agree."""
+    seconds = {name: median(rounds) for name, result in results.items() if (rounds := best_variant(result))}
     others = sorted((name for name in seconds if name != "fastconv"), key=seconds.__getitem__)
     for name in [name for name in ("fastconv", *others[:1]) if name in seconds]:
         rounds = best_variant(results[name])
@@ -172,6 +173,6 @@ def best_variant(result: Result) -> list[float]:
     return min(filter(None, rounds), key=median, default=[])
 
 
-def middle(found: Mapping[str, Any]) -> float:
-    """A variant's median over its rounds; 0 before the first."""
-    return median([median(samples) for samples in found["rounds"]]) if found.get("rounds") else 0.0
+def least(found: Mapping[str, Any]) -> float:
+    """A variant's quickest call: one disturbed round must not put the better variant aside."""
+    return min([found["first_call"], *[seconds for samples in found.get("rounds", []) for seconds in samples]])

@@ -16,7 +16,7 @@ from .contest import LIVES, contest
 from .contestant import variables
 from .progress import Progress
 from .results import STAGES, Document, key, save
-from .schedule import QUICK, Budget, planned, thread_counts, threaded, within
+from .schedule import QUICK, Budget, on_one_thread, planned, thread_counts, threaded, within
 
 SAVE_EVERY = 10.0  # seconds: what a run that is killed may lose
 LIMIT = 300.0  # seconds for the roofs
@@ -57,6 +57,8 @@ def plan(names: list[str], threads: int, quick: bool, wanted: str = "") -> Plan:
     cases = planned(names, quick, wanted)
     scaling = planned(["scaling"], quick) if "scaling" in names else []
     curves = {count: threaded(scaling, count, wanted) for count in thread_counts(threads)}
+    if threads > 1:
+        curves[1] += on_one_thread(planned(names, quick), wanted)
     starts = "latency" in names and any(wanted in f"latency/startup/{title}" for title in STAGES.values())
     return Plan(cases, {count: rows for count, rows in curves.items() if rows}, starts)
 
@@ -128,6 +130,7 @@ class Run:
 
         if not cases:
             return
+        peers = peers if any(not case.alone for case in cases) else ["fastconv"]
         self.progress.doing("starting the libraries")
         todo = within(cases, self.budget, lambda case: self.leave_out(case.key, NO_TIME), reserve)
         rounds, lives = self.document["options"]["rounds"], 1 if self.quick else LIVES

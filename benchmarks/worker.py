@@ -27,7 +27,8 @@ WARM = 0.01  # seconds of calls before a turn's first sample: frequency, caches,
 MIDDLING = 0.05  # from here on one call is a sample, one a turn, after one that warms up
 SLOW = 0.5  # and from here on without that one
 LONG = 4.0  # and where nothing is compiled such a call is not made again: the one that is checked counts
-ASIDE = 5.0  # how much slower than the same peer's other variant one is expected that is not tried
+ASIDE = 5.0  # how much slower than the same peer's other variant one is expected that is not tried,
+WORTH = 0.1  # if it takes so many seconds a call
 
 
 class Worker:
@@ -120,7 +121,7 @@ class Worker:
 def set_aside(variant: str, known: dict[str, float]) -> bool:
     """Whether a slow variant is expected to be that much slower than another one of the same peer."""
     others = [seconds for name, seconds in known.items() if name != variant and seconds]
-    return bool(others) and known[variant] > SLOW and known[variant] > ASIDE * min(others)
+    return bool(others) and known[variant] > WORTH and known[variant] > ASIDE * min(others)
 
 
 def serve(peer: Peer, replies: TextIO) -> None:

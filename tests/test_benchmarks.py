@@ -53,7 +53,7 @@ class Here:
     peers: ClassVar = {}
     stop_at: ClassVar = []  # names of cases
 
-    def __init__(self, name, threads):
+    def __init__(self, name, threads, folder):
         self.name, self.version, self.process = name, "1.0", self
         self.worker = Worker(self.peers[name]())
 
