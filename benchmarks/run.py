@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import startup, table
+from . import forecast, startup, table
 from .case import Case
 from .contest import LIVES, contest
 from .contestant import variables
@@ -81,13 +81,14 @@ class Run:
         self.budget = Budget(QUICK if self.quick else None)
         self.peers: list[str] = document["options"]["peers"]
         self.saved = time.monotonic()
-        self.progress = Progress(len(todo.cases) + sum(map(len, todo.curves.values())))
+        self.progress = Progress(len(todo.cases) + sum(map(len, todo.curves.values())), 0.0)
 
     def run(self) -> None:
         """Everything; what an interrupt leaves undone is left out by name."""
         threads = self.document["threads"]
         try:
             self.roofs({threads} | (set() if self.quick else set(self.todo.curves)))
+            self.foretell()
             self.startup(["fastconv"] if self.quick else self.peers, threads)
             reserve = QUICK_THREADS if self.todo.curves else 0.0
             self.contest(self.todo.cases, self.peers, threads, reserve)
@@ -98,6 +99,19 @@ class Run:
         finally:
             self.progress.close()
             self.arrange()
+
+    def expected(self, case: Case) -> float:
+        """Seconds that a row will take."""
+        return forecast.seconds(case, self.peers, self.document["roofs"].get(str(self.document["threads"])))
+
+    def foretell(self) -> None:
+        """Say how long the run will take, now that the roofs are known."""
+        every = [*self.todo.cases, *(case for cases in self.todo.curves.values() for case in cases)]
+        self.progress.expected = sum(map(self.expected, every))
+        more = (forecast.STARTUP * self.todo.startup + forecast.IMPORTS) * len(self.peers)
+        seconds = self.budget.seconds or self.progress.expected + more
+        peers = ", ".join(self.peers[1:]) or "no other library"
+        self.progress.note(f"{table.counted(len(every))} with {peers}: about {forecast.shown(seconds)}.")
 
     def roofs(self, counts: Iterable[int]) -> None:
         """Measure the machine's roofs for each number of threads, in a process that is gone afterwards."""
@@ -124,7 +138,8 @@ class Run:
         def report(row: dict[str, Any]) -> None:
             row["threads"] = threads
             self.document["rows"].append(row)
-            self.progress.row(table.line_of(row))
+            took = sum(row["spent"].values())
+            self.progress.row(table.line_of(row), self.expected(Case.from_json(row["case"])), took)
             if time.monotonic() - self.saved > SAVE_EVERY:
                 self.save()
 
