@@ -15,10 +15,12 @@ from .answers import write
 from .case import Case
 from .figures import Figures
 
-ENOUGH = 1.5  # seconds of samples after which a variant is not timed again
+ENOUGH = 1.0  # seconds of samples after which a variant is not timed again
 SETTLED = 1.03  # rounds that lie so close together need no more of them
 BEHIND = 1.5  # a variant so much slower than its peer's best is not timed again
-FAR = 3.0  # nor, once every life had its round, is a peer so much slower than the best
+FAR = 3.0  # nor is a peer so much slower than the best
+SLOW = 0.5  # seconds of a call from which on the checked one counts, where nothing is compiled, if its peer is far behind
+LONG = 4.0  # and from here on in any case
 
 Result = dict[str, Any]
 
@@ -64,6 +66,7 @@ class Heat:
         row = {"case": self.case.to_json(), "results": self.results, "spent": self.spent}
         if self.case.measure == "memory":
             return row | self.peaks()
+        self.count_first_calls()
         for turn in range(rounds):
             todo = self.todo(turn)
             for name in list(todo) if turn % 2 == 0 else list(todo)[::-1]:
@@ -89,6 +92,16 @@ class Heat:
             self.results[name] = reply
         return bool(reply["status"] == "ok")
 
+    def count_first_calls(self) -> None:
+        """Take long calls' times from the check, which found no need to compile."""
+        results = [result for result in self.results.values() if result["status"] == "ok"]
+        best = min((least(found) for result in results for found in result["variants"].values()), default=0.0)
+        for result in results:
+            for found in () if result["compiles"] else result["variants"].values():
+                first = found["first_call"]
+                if first >= LONG or first >= max(SLOW, FAR * best):
+                    found["rounds"] = [[first]]
+
     def todo(self, turn: int) -> dict[str, list[str]]:
         """Who is timed in this round, and in which variants."""
         results = {name: result for name, result in self.results.items() if result["status"] == "ok"}
@@ -98,9 +111,9 @@ class Heat:
         best = min(quickest.values(), default=0.0)
         found = {}
         for name, result in results.items():
-            if turn >= self.lives and name != "fastconv" and quickest[name] > FAR * best:
+            if turn and name != "fastconv" and quickest[name] > FAR * best:
                 continue
-            going = [v for v, of in result["variants"].items() if sum(map(sum, of.get("rounds", []))) < ENOUGH]
+            going = [v for v, of in result["variants"].items() if sampled(of) < (ENOUGH if turn else SLOW)]
             if turn:
                 going = [v for v in going if least(result["variants"][v]) <= BEHIND * quickest[name]]
             if going:
@@ -171,6 +184,11 @@ def best_variant(result: Result) -> list[float]:
     """Seconds a call in each round, of the variant whose median is least."""
     rounds = [[median(samples) for samples in found.get("rounds", [])] for found in result["variants"].values()]
     return min(filter(None, rounds), key=median, default=[])
+
+
+def sampled(found: Mapping[str, Any]) -> float:
+    """Seconds of a variant's samples."""
+    return float(sum(map(sum, found.get("rounds", []))))
 
 
 def least(found: Mapping[str, Any]) -> float:

@@ -24,9 +24,8 @@ from .peers import Peer, Unsupported, load
 SAMPLE = 0.004  # seconds that a sample lasts at least, so that the clock and a call's overhead do not show
 SAMPLES = 3  # in a turn, unless a call takes longer than MIDDLING
 WARM = 0.01  # seconds of calls before a turn's first sample: frequency, caches, threads
-MIDDLING = 0.05  # from here on one call is a sample, one a turn, after one that warms up
-SLOW = 0.5  # and from here on without that one
-LONG = 4.0  # and where nothing is compiled such a call is not made again: the one that is checked counts
+MIDDLING = 0.03  # from here on one call is a sample, one a turn, after one that warms up
+SLOW = 0.1  # and from here on without that one
 ASIDE = 5.0  # how much slower than the same peer's other variant one is expected that is not tried,
 WORTH = 0.1  # if it takes so many seconds a call
 
@@ -56,7 +55,12 @@ class Worker:
             Seconds from which a variant is not tried.
         """
         self.calls, self.repeats = {}, {}
-        reply: dict[str, Any] = {"status": "ok", "variants": {}, "not_tried": {}}
+        reply: dict[str, Any] = {
+            "status": "ok",
+            "compiles": self.peer.compiles,
+            "variants": {},
+            "not_tried": {},
+        }
         offered = self.peer.prepare(case, read_inputs(case, folder))
         known = {name: (expected or {}).get(name, 0.0) for name in offered}
         for variant, call in offered.items():
@@ -67,12 +71,10 @@ class Worker:
             answer = self.peer.finish(call())
             first = time.perf_counter() - start
             arrays = self.peer.to_numpy(answer)
-            found: dict[str, Any] = {"first_call": first, "error": error(case, arrays, folder)}
+            found = {"first_call": first, "error": error(case, arrays, folder)}
             reply["variants"][variant] = found
             if not found["error"] <= case.tolerance:
                 return {"status": "wrong", "reason": f"{variant}: error {found['error']:.2g}", **found}
-            if first >= LONG and not self.peer.compiles and case.measure == "time":
-                found["rounds"] = [[first]]
             self.calls[variant] = call
             self.outputs[variant] = sum(array.nbytes for array in arrays.values())
             del answer, arrays  # the next variant needs the memory
