@@ -19,7 +19,9 @@ ENOUGH = 1.0  # seconds of samples after which a variant is not timed again
 SETTLED = 1.03  # rounds that lie so close together need no more of them
 BEHIND = 1.5  # a variant so much slower than its peer's best is not timed again
 FAR = 3.0  # nor is a peer so much slower than the best
-SLOW = 0.5  # seconds of a call from which on the checked one counts, where nothing is compiled, if its peer is far behind
+SLOW = (
+    0.5  # seconds of a call from which on the checked one counts, where nothing is compiled, if its peer is far behind
+)
 LONG = 4.0  # and from here on in any case
 
 Result = dict[str, Any]
