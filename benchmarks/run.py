@@ -20,7 +20,7 @@ from .schedule import QUICK, Budget, on_one_thread, planned, thread_counts, thre
 
 SAVE_EVERY = 10.0  # seconds: what a run that is killed may lose
 LIMIT = 300.0  # seconds for the roofs
-QUICK_STARTUP = 8.0  # seconds that a peer's startup may take in a quick run; fastconv's comes first, in any case
+QUICK_STARTUP = 4.0  # seconds that a peer's startup may take in a quick run; fastconv's comes first, in any case
 QUICK_THREADS = 15.0  # seconds of a quick run that are kept for the curve against threads
 NO_TIME = "no time left in a quick run"
 
@@ -130,7 +130,8 @@ class Run:
                 self.leave_out(f"latency/startup/{name}", NO_TIME)
                 continue
             self.progress.doing(f"startup of {name}")
-            self.document["startup"] |= startup.measure([name], threads, 1 if self.quick else startup.REPETITIONS)
+            repetitions, unread = (1, name == "fastconv") if self.quick else (startup.REPETITIONS, True)
+            self.document["startup"] |= startup.measure([name], threads, repetitions, unread)
 
     def contest(self, cases: list[Case], peers: list[str], threads: int, reserve: float = 0.0) -> None:
         """Rows on so many threads."""
