@@ -1,9 +1,10 @@
 """A case's arrays on disk: its inputs, and the right answers that every peer's answer is compared with.
 
 Answers are compared whole. Of a large convolution, its gradients and its transpose, which are linear, what is compared
-are sums of TOGETHER channels with random signs: every number of the answer is in one of them, the oracle has to
-compute a sixteenth, and a number that is wrong by a part d of the largest shows as d / 4, as the largest sum is about
-four times the largest number. Signs are drawn anew for each case, so that no structure of an error cancels out.
+are weighted sums of TOGETHER channels: every number of the answer is in one of them, the oracle has to compute a
+sixteenth, and a number that is wrong by a part d of the largest shows as about d / 4, since the largest sum is about
+four times the largest number. Signs are random, so that errors of several channels do not cancel out, and no two
+channels of a sum have the same weight, so that they can't be taken for each other.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def folder_of_arrays() -> str | None:
     return str(MEMORY) if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
 
 
-def signs(case: Case) -> Array | None:
-    """The matrix (sums, channels) of 1, -1 and 0 that an answer is compared by; None where it is compared whole."""
+def weights(case: Case) -> Array | None:
+    """The matrix (sums, channels) that an answer is compared by; None where it is compared whole."""
     operation, _ = by_rank(case.operation)
     if operation not in CHANNELS or case.options["groups"] != 1 or case.flops <= WHOLE:
         return None
@@ -52,7 +53,10 @@ def signs(case: Case) -> Array | None:
         return None
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.key.encode()).digest()[8:16]))
     matrix = np.zeros((-(-channels // TOGETHER), channels))
-    matrix[np.arange(channels) // TOGETHER, np.arange(channels)] = rng.choice([-1.0, 1.0], channels)
+    for i, line in enumerate(matrix):
+        of = slice(i * TOGETHER, (i + 1) * TOGETHER)
+        drawn = rng.permutation(np.linspace(0.75, 1.25, TOGETHER)) * rng.choice([-1.0, 1.0], TOGETHER)
+        line[of] = drawn[: len(line[of])]
     return matrix
 
 
@@ -68,7 +72,7 @@ def summed(matrix: Array, array: Array, axis: int) -> Array:
 
 def right_answers(case: Case, inputs: dict[str, Array]) -> dict[str, Array]:
     """What is to be compared with, by name, in float64."""
-    matrix = signs(case)
+    matrix = weights(case)
     if matrix is None:
         return expected(case, inputs)
     name, axis, _ = CHANNELS[by_rank(case.operation)[0]]
@@ -100,7 +104,7 @@ def error(case: Case, answer: dict[str, Array], folder: str | os.PathLike[str]) 
     files = {path.name.split(".")[1]: path for path in Path(folder).glob("answer.*.npy")}
     if set(answer) != set(files):
         return float("nan")
-    matrix, axis = signs(case), CHANNELS.get(by_rank(case.operation)[0], ("", 0, 0))[2]
+    matrix, axis = weights(case), CHANNELS.get(by_rank(case.operation)[0], ("", 0, 0))[2]
     worst = 0.0
     for name, file in files.items():
         found, right = answer[name], np.load(file, mmap_mode="r")

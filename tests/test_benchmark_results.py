@@ -152,7 +152,7 @@ def test_the_page_and_its_pictures(tmp_path):
     assert "see (path)" in text
     assert str(tmp_path) not in text
     drawn = sorted((tmp_path / "results").glob("*.png"))
-    assert {file.name for file in drawn} >= {"layers-roofline.png", "layers-ratios.png", "scaling-curves.png"}
+    assert {file.name for file in drawn} >= {"layers-roofline.png", "layers-ratios-by-name.png", "scaling-curves.png"}
     assert all(f"(results/{file.name})" in text for file in drawn)
     for file in drawn:
         assert inked(file) > 0.01
