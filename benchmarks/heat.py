@@ -17,8 +17,8 @@ from .figures import Figures
 
 ENOUGH = 1.0  # seconds of samples after which a variant is not timed again
 SETTLED = 1.03  # rounds that lie so close together need no more of them
-BEHIND = 1.5  # a variant so much slower than its peer's best is not timed again
-FAR = 3.0  # nor is a peer so much slower than the best
+BEHIND = 1.3  # a variant so much slower than its peer's best is not timed again
+FAR = 2.0  # nor is a peer so much slower than the best
 SLOW = (
     0.5  # seconds of a call from which on the checked one counts, where nothing is compiled, if its peer is far behind
 )

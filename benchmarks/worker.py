@@ -26,8 +26,7 @@ SAMPLES = 3  # in a turn, unless a call takes longer than MIDDLING
 WARM = 0.01  # seconds of calls before a turn's first sample: frequency, caches, threads
 MIDDLING = 0.03  # from here on one call is a sample, one a turn, after one that warms up
 SLOW = 0.1  # and from here on without that one
-ASIDE = 5.0  # how much slower than the same peer's other variant one is expected that is not tried,
-WORTH = 0.1  # if it takes so many seconds a call
+ASIDE = {0.1: 5.0, 1.0: 1.2}  # from so many seconds a call, how much slower than another variant is not tried
 
 
 class Worker:
@@ -123,7 +122,8 @@ class Worker:
 def set_aside(variant: str, known: dict[str, float]) -> bool:
     """Whether a slow variant is expected to be that much slower than another one of the same peer."""
     others = [seconds for name, seconds in known.items() if name != variant and seconds]
-    return bool(others) and known[variant] > WORTH and known[variant] > ASIDE * min(others)
+    seconds = known[variant]
+    return any(seconds > least and others and seconds > factor * min(others) for least, factor in ASIDE.items())
 
 
 def serve(peer: Peer, replies: TextIO) -> None:
