@@ -43,7 +43,7 @@ def folder_of_arrays() -> str | None:
 
 
 def weights(case: Case) -> Array | None:
-    """The matrix (sums, channels) that an answer is compared by; None where it is compared whole."""
+    """The weight of each of an answer's channels in its sum; None where answers are compared whole."""
     operation, _ = by_rank(case.operation)
     if operation not in CHANNELS or case.options["groups"] != 1 or case.flops <= WHOLE:
         return None
@@ -52,35 +52,36 @@ def weights(case: Case) -> Array | None:
     if channels < 2 * TOGETHER:
         return None
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.key.encode()).digest()[8:16]))
-    matrix = np.zeros((-(-channels // TOGETHER), channels))
-    for i, line in enumerate(matrix):
-        of = slice(i * TOGETHER, (i + 1) * TOGETHER)
-        drawn = rng.permutation(np.linspace(0.75, 1.25, TOGETHER)) * rng.choice([-1.0, 1.0], TOGETHER)
-        line[of] = drawn[: len(line[of])]
-    return matrix
+    sums = -(-channels // TOGETHER)
+    sizes = rng.permuted(np.tile(np.linspace(0.75, 1.25, TOGETHER), (sums, 1)), axis=1)
+    found: Array = (sizes * rng.choice([-1.0, 1.0], sizes.shape)).ravel()[:channels]
+    return found
 
 
-def summed(matrix: Array, array: Array, axis: int) -> Array:
+def summed(factors: Array, array: Array, axis: int) -> Array:
     """The sums of an array's channels along an axis, in float64."""
-    shape = (*array.shape[:axis], len(matrix), *array.shape[axis + 1 :])
+    starts = range(0, len(factors), TOGETHER)
+    shape = (*array.shape[:axis], len(starts), *array.shape[axis + 1 :])
     found = np.empty(shape)
     for place in np.ndindex(shape[:axis]):
-        flat = array[place].reshape(array.shape[axis], -1).astype(np.float64)
-        found[place] = (matrix @ flat).reshape(shape[axis:])
+        flat = array[place].reshape(len(factors), -1)
+        for i, start in enumerate(starts):
+            of = slice(start, start + TOGETHER)
+            found[(*place, i)] = np.einsum("c,cp->p", factors[of], flat[of]).reshape(shape[axis + 1 :])
     return found
 
 
 def right_answers(case: Case, inputs: dict[str, Array]) -> dict[str, Array]:
     """What is to be compared with, by name, in float64."""
-    matrix = weights(case)
-    if matrix is None:
+    factors = weights(case)
+    if factors is None:
         return expected(case, inputs)
     name, axis, _ = CHANNELS[by_rank(case.operation)[0]]
-    options = dict(case.options)
+    options, sums = dict(case.options), -(-len(factors) // TOGETHER)
     for option, place in SIZES.items():
         if option in options:
-            options[option] = [len(matrix) if i == place else n for i, n in enumerate(options[option])]
-    return expected(replace(case, options=options), {**inputs, name: summed(matrix, inputs[name], axis)})
+            options[option] = [sums if i == place else n for i, n in enumerate(options[option])]
+    return expected(replace(case, options=options), {**inputs, name: summed(factors, inputs[name], axis)})
 
 
 def write(case: Case, folder: str | os.PathLike[str]) -> None:
@@ -104,12 +105,12 @@ def error(case: Case, answer: dict[str, Array], folder: str | os.PathLike[str]) 
     files = {path.name.split(".")[1]: path for path in Path(folder).glob("answer.*.npy")}
     if set(answer) != set(files):
         return float("nan")
-    matrix, axis = weights(case), CHANNELS.get(by_rank(case.operation)[0], ("", 0, 0))[2]
+    factors, axis = weights(case), CHANNELS.get(by_rank(case.operation)[0], ("", 0, 0))[2]
     worst = 0.0
     for name, file in files.items():
         found, right = answer[name], np.load(file, mmap_mode="r")
-        if matrix is not None and found.ndim > axis and found.shape[axis] == matrix.shape[1]:
-            found = summed(matrix, found, axis)
+        if factors is not None and found.ndim > axis and found.shape[axis] == len(factors):
+            found = summed(factors, found, axis)
         difference = relative(found, right)
         if not difference <= worst:  # NaN as well
             worst = difference

@@ -18,6 +18,7 @@ from .figures import Figures
 ENOUGH = 1.0  # seconds of samples after which a variant is not timed again
 SETTLED = 1.03  # rounds that lie so close together need no more of them
 BEHIND = 1.3  # a variant so much slower than its peer's best is not timed again
+DEAR = 1.0  # seconds of a row's turns after which only rounds of lives that had none follow
 FAR = 2.0  # nor is a peer so much slower than the best
 SLOW = (
     0.5  # seconds of a call from which on the checked one counts, where nothing is compiled, if its peer is far behind
@@ -57,6 +58,7 @@ class Heat:
         self.lives = min((len(peer.lives) for peer in self.peers.values()), default=1)
         self.results: dict[str, Result] = {}
         self.spent = {"arrays": 0.0, **dict.fromkeys(self.peers, 0.0)}  # seconds, by whom they were needed
+        self.turns = 0.0  # of these, what turns needed
 
     def row(self, rounds: int) -> dict[str, Any]:
         """The row: the case, each peer's result, and the figures that come of them."""
@@ -81,7 +83,9 @@ class Heat:
         """What a peer's process replies."""
         start = time.monotonic()
         reply = self.peers[name].ask(life, **command)
-        self.spent[name] += time.monotonic() - start
+        took = time.monotonic() - start
+        self.spent[name] += took
+        self.turns += took * (command["do"] == "turn")
         return reply
 
     def prepare(self, name: str, life: int) -> bool:
@@ -107,7 +111,7 @@ class Heat:
     def todo(self, turn: int) -> dict[str, list[str]]:
         """Who is timed in this round, and in which variants."""
         results = {name: result for name, result in self.results.items() if result["status"] == "ok"}
-        if turn >= self.lives and settled(results):
+        if turn >= self.lives and (self.turns > DEAR or settled(results)):
             return {}
         quickest = {name: min(map(least, result["variants"].values())) for name, result in results.items()}
         best = min(quickest.values(), default=0.0)

@@ -122,8 +122,8 @@ def test_the_oracles_correlation_is_scipys(image, taps):
 
 def test_the_oracle_of_sums_is_the_sums_of_the_oracle():
     case = large("conv2d", dtype="float64")
-    inputs, matrix = case.inputs(), answers.weights(case)
+    inputs, factors = case.inputs(), answers.weights(case)
     whole = expected(case, inputs)["y"]
     np.testing.assert_allclose(
-        answers.right_answers(case, inputs)["y"], answers.summed(matrix, whole, 1), rtol=0, atol=1e-12
+        answers.right_answers(case, inputs)["y"], answers.summed(factors, whole, 1), rtol=0, atol=1e-12
     )
