@@ -87,7 +87,8 @@ class Run:
         """Everything; what an interrupt leaves undone is left out by name."""
         threads = self.document["threads"]
         try:
-            self.roofs({threads} | (set() if self.quick else set(self.todo.curves)))
+            counts = {threads} | (set() if self.quick else set(self.todo.curves))
+            self.roofs(counts)
             self.foretell()
             self.startup(["fastconv"] if self.quick else self.peers, threads)
             reserve = QUICK_THREADS if self.todo.curves else 0.0
@@ -95,6 +96,7 @@ class Run:
             for count, cases in self.todo.curves.items():
                 self.contest(cases, ["fastconv"] if self.quick else self.peers, count)
             self.startup(self.peers[1:] if self.quick else [], threads)
+            self.roofs(set() if self.quick else counts)
             self.document["status"] = "complete"
         finally:
             self.progress.close()
@@ -114,14 +116,20 @@ class Run:
         self.progress.note(f"{table.counted(len(every))} with {peers}: about {forecast.shown(seconds)}.")
 
     def roofs(self, counts: Iterable[int]) -> None:
-        """Measure the machine's roofs for each number of threads, in a process that is gone afterwards."""
+        """Measure the machine's roofs for each number of threads, in a process that is gone afterwards.
+
+        They are measured before and after the rows, and the higher of the two counts: what disturbs lowers them.
+        """
         for count in sorted(counts):
             self.progress.doing(f"roofs on {count} threads")
             found = roofs_on(count)
             if isinstance(found, str):
                 self.progress.note(f"The roofs on {count} threads were not measured: {found}")
             else:
-                self.document["roofs"][str(count)] = found
+                before = self.document["roofs"].get(str(count), {})
+                self.document["roofs"][str(count)] = {
+                    name: max(value, before.get(name, 0.0)) for name, value in found.items()
+                }
 
     def startup(self, names: list[str], threads: int) -> None:
         """Import and first calls of these peers, while a quick run has time for it."""
