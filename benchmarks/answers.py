@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 
 import numpy as np
 
@@ -25,6 +29,7 @@ from .oracle import expected
 TOGETHER = 16  # channels in a sum
 WHOLE = 50_000_000  # FLOPs up to which an answer is computed whole
 PART = 1 << 16  # numbers that are compared at a time: they stay in cache
+PREFIX, ABANDONED = "fastconv-bench-", 3600.0  # seconds in which every run changes something in its folder
 MEMORY = Path("/dev/shm")  # a folder in memory, where the system has one: no disk is busy while calls are timed
 
 # The operation: the input that has the answer's channels, their axis in it, and their axis in the answer.
@@ -37,9 +42,16 @@ CHANNELS = {
 SIZES = {"input_size": 1, "weight_size": 0}  # options that name the answer's channels, and their place
 
 
-def folder_of_arrays() -> str | None:
-    """Where temporary arrays are best kept; None where the system's own choice is."""
-    return str(MEMORY) if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
+@contextmanager
+def folder_of_arrays() -> Iterator[str]:
+    """A folder for one case's arrays after the other; what a run that was killed has left there is removed."""
+    place = MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else Path(gettempdir())
+    for old in place.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > ABANDONED:
+                shutil.rmtree(old)
+    with TemporaryDirectory(prefix=PREFIX, dir=place) as folder:
+        yield folder
 
 
 def weights(case: Case) -> Array | None:

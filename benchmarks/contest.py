@@ -68,10 +68,8 @@ def contest(
 ) -> dict[str, str]:
     """Let the peers take turns on every case; `report` gets each row as it is done. Returns the versions."""
     with ExitStack() as stack:
-        folder, caches = (
-            stack.enter_context(TemporaryDirectory(prefix="fastconv-bench-", dir=place))
-            for place in (folder_of_arrays(), None)
-        )
+        folder = stack.enter_context(folder_of_arrays())
+        caches = stack.enter_context(TemporaryDirectory(prefix="fastconv-bench-caches-"))
         teams: dict[str, Team] = {}
         for name in peers:  # all import at the same time
             teams[name] = Team(name, threads, min(lives, rounds), caches)

@@ -40,7 +40,7 @@ def write(document: Document, folder: str | os.PathLike[str]) -> dict[str, list[
     Returns
     -------
     dict
-        By suite, the files' names, each with what the picture shows.
+        By suite, the files' names, each with what the picture shows; "" has the overview.
 
     Raises
     ------
@@ -49,6 +49,9 @@ def write(document: Document, folder: str | os.PathLike[str]) -> dict[str, list[
     """
     written: dict[str, list[tuple[str, str]]] = {}
     Path(folder).mkdir(parents=True, exist_ok=True)
+    if (figure := overview(document)) is not None:
+        save(figure, Path(folder) / "overview.png")
+        written[""] = [("overview.png", "every group's geometric mean of the ratio to the best peer")]
     for suite in dict.fromkeys(suite for suite, _ in grouped(document["rows"])):
         groups = by_ratio(document, suite)
         large = {group: pairs for group, pairs in groups.items() if len(pairs) > FEW}
@@ -74,6 +77,39 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     files.replace(path, content.getvalue())
+
+
+def overview(document: Document) -> Figure | None:
+    """Each group's geometric mean of the ratio to the best peer, from its worst row to its best; None without any."""
+    found = {}
+    for (suite, group), rows in grouped(document["rows"]).items():
+        if values := [against["median"] for row in rows if (against := best_ratio(row))]:
+            found[suite, group] = values
+    if not found:
+        return None
+    figure = empty(9.6, 0.21 * (len(found) + len({suite for suite, _ in found})) + 1.2)
+    ax = figure.subplots()
+    colours = dict(zip(dict.fromkeys(suite for suite, _ in found), cycle(GROUPS)))
+    places, names, place, last = [], [], -1.0, ""
+    for (suite, group), values in found.items():
+        place += 1 if suite == last else 1.6
+        last = suite
+        mean = geometric_mean(values) or 1.0
+        ax.barh(place, mean - 1, left=1, height=0.75, color=colours[suite])
+        ax.plot([min(values), max(values)], [place] * 2, color="black", lw=0.9, marker="|", ms=4)
+        places.append(place)
+        names.append(f"{suite}: {group} ({len(values)})  {units.digits(mean)}")
+    every = [value for values in found.values() for value in values]
+    ax.axvline(1, color="black", lw=1)
+    ax.set(xscale="log", xlim=(min(0.45, min(every) / 1.2), max(2.2, max(every) * 1.2)), ylim=(place + 0.8, -0.2))
+    ax.set_yticks(places, names, fontsize=8)
+    ax.tick_params(axis="y", length=0)
+    plain_logarithms(ax.xaxis, crowded=max(every) / min(every) > 60)
+    ax.grid(alpha=0.3, axis="x")
+    ax.set_axisbelow(True)
+    ax.set_title("The best peer's time (or memory) over fastconv's: above 1 fastconv needs less")
+    ax.set_xlabel("geometric mean of each group's rows (their number in brackets); the line goes from worst to best")
+    return figure
 
 
 def roofline(document: Document, suite: str) -> Figure | None:

@@ -1,5 +1,9 @@
 """What the benchmark suite compares answers with: the oracle by other means, and that no wrong number passes."""
 
+import os
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from benchmark_rows import GEOMETRY
@@ -100,6 +104,16 @@ def test_inputs_come_back_as_they_were_written(tmp_path):
     found = answers.read_inputs(case, tmp_path)
     assert all(np.array_equal(found[name], array) for name, array in case.inputs().items())
     assert {path.name for path in tmp_path.iterdir()} == {"input.x.npy", "input.weight.npy", "answer.y.npy"}
+
+
+def test_only_what_nobody_has_touched_for_long_is_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr(answers, "MEMORY", tmp_path)
+    for name, age in (("fastconv-bench-old", 2 * answers.ABANDONED), ("fastconv-bench-new", 0), ("other", 1e6)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with answers.folder_of_arrays() as folder:
+        assert len({path.name for path in tmp_path.iterdir()} - {"fastconv-bench-new", "other", Path(folder).name}) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"fastconv-bench-new", "other"}
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (200_000,), (3, 1, 300, 400), (70_000, 2), (0, 4)])
