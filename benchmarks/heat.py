@@ -17,13 +17,12 @@ from .figures import Figures
 
 ENOUGH = 1.0  # seconds of samples after which a variant is not timed again
 SETTLED = 1.03  # rounds that lie so close together need no more of them
+DEAR = 1.0  # seconds of a row's turns after which no life has a second round
 BEHIND = 1.3  # a variant so much slower than its peer's best is not timed again
-DEAR = 1.0  # seconds of a row's turns after which only rounds of lives that had none follow
 FAR = 2.0  # nor is a peer so much slower than the best
-SLOW = (
-    0.5  # seconds of a call from which on the checked one counts, where nothing is compiled, if its peer is far behind
-)
-LONG = 4.0  # and from here on in any case
+CHEAP = 0.02  # seconds of a call up to which one round, which may have been disturbed, puts neither aside
+SLOW = 0.5  # from here on the checked call of a peer that is far behind counts, where nothing is compiled
+LONG = 4.0  # and from here on anybody's
 
 Result = dict[str, Any]
 
@@ -117,10 +116,11 @@ class Heat:
         best = min(quickest.values(), default=0.0)
         found = {}
         for name, result in results.items():
-            if turn and name != "fastconv" and quickest[name] > FAR * best:
+            sure = turn >= self.lives or (turn > 0 and quickest[name] > CHEAP)
+            if sure and name != "fastconv" and quickest[name] > FAR * best:
                 continue
             going = [v for v, of in result["variants"].items() if sampled(of) < (ENOUGH if turn else SLOW)]
-            if turn:
+            if sure:
                 going = [v for v in going if least(result["variants"][v]) <= BEHIND * quickest[name]]
             if going:
                 found[name] = going
