@@ -6,6 +6,7 @@ from typing import Any
 
 from .case import Case
 
+TELLING = 0.005  # seconds of a call that tells something: a shorter one is overhead, which does not grow with the work
 LIMIT = 40.0  # seconds a call from which on another peer's row is left out, and is said to be
 
 
@@ -35,5 +36,7 @@ class Figures:
         for variant, found in result["variants"].items():
             if rounds := found.get("rounds"):
                 seconds = min(map(min, rounds))
+                if seconds < TELLING:
+                    continue
                 flops, traffic = known.get(variant, (0.0, 0.0))
                 known[variant] = max(flops, case.flops / seconds), max(traffic, case.traffic / seconds)

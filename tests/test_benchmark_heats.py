@@ -107,7 +107,11 @@ def test_figures_expect_the_slower_of_flops_and_bytes():
     figures = Figures()
     small, large = tiny(10), tiny(100_000)  # 1000 FLOPs and 10 million, 1000 bytes both
     assert figures.expected("numpy", large) == {"expected": {}, "limit": LIMIT}
-    figures.note("numpy", small, {"variants": {"a": {"rounds": [[0.02], [0.01]]}, "b": {"rounds": [[0.1]]}, "c": {}}})
+    figures.note(
+        "numpy",
+        small,
+        {"variants": {"a": {"rounds": [[0.02], [0.01]]}, "b": {"rounds": [[0.1]]}, "c": {}, "d": {"rounds": [[1e-4]]}}},
+    )
     assert figures.expected("numpy", large)["expected"] == pytest.approx({"a": 100.0, "b": 1000.0})
     assert figures.expected("scipy", large)["expected"] == {}
     figures.note("fastconv", small, {"variants": {"a": {"rounds": [[1.0]]}}})
