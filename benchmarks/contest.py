@@ -65,8 +65,12 @@ def contest(
     rounds: int,
     report: Callable[[dict[str, Any]], None],
     lives: int = LIVES,
+    thrifty: bool = False,
 ) -> dict[str, str]:
-    """Let the peers take turns on every case; `report` gets each row as it is done. Returns the versions."""
+    """Let the peers take turns on every case; `report` gets each row as it is done. Returns the versions.
+
+    With `thrifty` a variant that was clearly beaten by another one of its peer is left alone in the rows that follow.
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(folder_of_arrays())
         caches = stack.enter_context(TemporaryDirectory(prefix="fastconv-bench-caches-"))
@@ -77,7 +81,7 @@ def contest(
         for team in teams.values():
             for contestant in team.lives:
                 contestant.ready()
-        figures = Figures()
+        figures = Figures(thrifty)
         for case in cases:
             for team in teams.values():
                 team.revive()

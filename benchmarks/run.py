@@ -158,7 +158,7 @@ class Run:
         self.progress.doing("starting the libraries")
         todo = within(cases, self.budget, lambda case: self.leave_out(case.key, NO_TIME), reserve)
         rounds, lives = self.document["options"]["rounds"], 1 if self.quick else LIVES
-        versions = contest(todo, peers, threads, rounds, report, lives)
+        versions = contest(todo, peers, threads, rounds, report, lives, thrifty=self.quick)
         self.document["versions"] |= {name: version for name, version in versions.items() if version != "unknown"}
 
     def leave_out(self, name: str, reason: str) -> None:

@@ -175,7 +175,7 @@ def set_aside(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         for name, result in row["results"].items():
             for variant in result.get("not_tried", {}) if result["status"] == "ok" else ():
-                what = f"{name}'s {variant} was not tried, expected to take much longer than its best variant"
+                what = f"{name}'s {variant} was not tried, known to take much longer than its best variant"
                 found.setdefault(what, []).append(row)
     return found
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from .answers import error, read_inputs
@@ -39,7 +39,12 @@ class Worker:
         self.outputs: dict[str, int] = {}  # bytes of a variant's answer
 
     def prepare(
-        self, case: Case, folder: str, expected: dict[str, float] | None = None, limit: float | None = None
+        self,
+        case: Case,
+        folder: str,
+        expected: dict[str, float] | None = None,
+        limit: float | None = None,
+        beaten: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Build the case's calls, run each once, and compare; only right answers will be timed.
 
@@ -52,6 +57,8 @@ class Worker:
             Seconds that a call of a variant will take, where there is reason to expect anything.
         limit : float, optional
             Seconds from which a variant is not tried.
+        beaten : list of str
+            Variants that are not tried beside others.
         """
         self.calls, self.repeats = {}, {}
         reply: dict[str, Any] = {
@@ -63,7 +70,8 @@ class Worker:
         offered = self.peer.prepare(case, read_inputs(case, folder))
         known = {name: (expected or {}).get(name, 0.0) for name in offered}
         for variant, call in offered.items():
-            if (limit is not None and known[variant] > limit) or set_aside(variant, known):
+            hopeless = variant in beaten and not set(offered) <= set(beaten)
+            if hopeless or (limit is not None and known[variant] > limit) or set_aside(variant, known):
                 reply["not_tried"][variant] = known[variant]
                 continue
             start = time.perf_counter()
@@ -78,7 +86,7 @@ class Worker:
             self.outputs[variant] = sum(array.nbytes for array in arrays.values())
             del answer, arrays  # the next variant needs the memory
         if not reply["variants"]:
-            seconds = min(reply["not_tried"].values())
+            seconds = min(filter(None, reply["not_tried"].values()), default=0.0)
             return {"status": "left out", "reason": f"expected {seconds:.0f} s a call", "not_tried": known}
         return reply
 
@@ -140,7 +148,7 @@ def serve(peer: Peer, replies: TextIO) -> None:
         try:
             if command["do"] == "prepare":
                 given = Case.from_json(command["case"]), command["folder"]
-                say(worker.prepare(*given, command["expected"], command["limit"]))
+                say(worker.prepare(*given, command["expected"], command["limit"], command["beaten"]))
             elif command["do"] == "memory":
                 say(worker.memory())
             else:

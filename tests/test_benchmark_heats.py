@@ -4,9 +4,10 @@ import pytest
 from benchmark_rows import tiny
 
 import fastconv.functional as F
-from benchmarks import forecast, heat, progress, run, schedule, table
+from benchmarks import answers, forecast, heat, progress, run, schedule, table
 from benchmarks.figures import LIMIT, Figures
 from benchmarks.suites import layers
+from benchmarks.worker import Worker
 
 
 class Given:
@@ -106,7 +107,7 @@ def test_a_case_of_fastconvs_own_asks_nobody_else(tmp_path):
 def test_figures_expect_the_slower_of_flops_and_bytes():
     figures = Figures()
     small, large = tiny(10), tiny(100_000)  # 1000 FLOPs and 10 million, 1000 bytes both
-    assert figures.expected("numpy", large) == {"expected": {}, "limit": LIMIT}
+    assert figures.expected("numpy", large) == {"expected": {}, "limit": LIMIT, "beaten": []}
     figures.note(
         "numpy",
         small,
@@ -115,7 +116,52 @@ def test_figures_expect_the_slower_of_flops_and_bytes():
     assert figures.expected("numpy", large)["expected"] == pytest.approx({"a": 100.0, "b": 1000.0})
     assert figures.expected("scipy", large)["expected"] == {}
     figures.note("fastconv", small, {"variants": {"a": {"rounds": [[1.0]]}}})
-    assert figures.expected("fastconv", large) == {"expected": {}, "limit": None}
+    assert figures.expected("fastconv", large) == {"expected": {}, "limit": None, "beaten": []}
+
+
+def test_a_thrifty_run_leaves_a_beaten_variant_alone():
+    timed = {"variants": {"a": {"rounds": [[0.02]]}, "b": {"rounds": [[0.01]]}, "c": {"rounds": [[0.011]]}}}
+    for thrifty, beaten in ((True, ["a"]), (False, [])):
+        figures = Figures(thrifty)
+        figures.note("numpy", tiny(), timed)
+        assert figures.expected("numpy", tiny(8))["beaten"] == beaten
+
+
+@pytest.mark.parametrize(
+    ("given", "tried"),
+    [
+        ({}, ["direct", "fft"]),
+        ({"expected": {"direct": 0.3, "fft": 0.05}}, ["fft"]),
+        ({"expected": {"direct": 0.04, "fft": 0.001}}, ["direct", "fft"]),  # a call of 40 ms is no matter
+        ({"expected": {"direct": 2.0, "fft": 1.5}}, ["fft"]),
+        ({"expected": {"direct": 200.0}, "limit": 40.0}, ["fft"]),
+        ({"beaten": ["fft"]}, ["direct"]),
+        ({"beaten": ["fft", "direct"]}, ["direct", "fft"]),
+        ({"expected": {"direct": 200.0, "fft": 190.0}, "limit": 40.0}, []),
+    ],
+)
+def test_a_worker_tries_what_may_be_its_peers_best(given, tried, tmp_path):
+    class Two:
+        compiles = False
+
+        def prepare(self, case, inputs):
+            return {
+                name: lambda: F.conv2d(inputs["x"], inputs["weight"], None, padding=1) for name in ("direct", "fft")
+            }
+
+        def finish(self, answer):
+            return answer
+
+        def to_numpy(self, answer):
+            return {"y": answer}
+
+    answers.write(tiny(), tmp_path)
+    reply = Worker(Two()).prepare(tiny(), str(tmp_path), **given)
+    if tried:
+        assert (reply["status"], list(reply["variants"])) == ("ok", tried)
+        assert set(reply["not_tried"]) == {"direct", "fft"} - set(tried)
+    else:
+        assert (reply["status"], reply["reason"]) == ("left out", "expected 190 s a call")
 
 
 def test_what_is_left_out_and_not_tried_is_shown():
