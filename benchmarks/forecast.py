@@ -1,8 +1,8 @@
 """How long a run will take: said when it starts, and counted down while it runs.
 
-The times of a row are sums of what it costs at least, of its FLOPs and of its bytes, with factors that were fitted to
-runs of this suite; the machine's roofs are those of the run itself. While it runs, what is left is scaled by what the
-rows that are done took against what they were expected to take.
+The time of a row is what it costs at least, and so many seconds for each second that its FLOPs and its bytes need at
+the machine's roofs, by peer; the factors are from runs of this suite. What is left of a run is scaled by what the rows
+that are done took against what they were expected to take.
 """
 
 from __future__ import annotations
@@ -11,17 +11,37 @@ from collections.abc import Mapping, Sequence
 
 from .case import Case
 
-# Seconds of a row by peer: at least, for each second that its FLOPs need at the roof, and its bytes likewise.
-COSTS = {
-    "arrays": (0.01, 0.3, 25.0),
-    "fastconv": (0.25, 10.0, 20.0),
-    "pytorch": (0.35, 12.0, 25.0),
-    "jax": (0.9, 20.0, 25.0),
-    "opencv": (0.15, 5.0, 20.0),
-    "scipy": (0.2, 5.0, 40.0),
-    "numpy": (0.2, 5.0, 40.0),
-    "onnxruntime": (0.2, 8.0, 10.0),
+Costs = dict[str, tuple[float, float, float]]
+
+LAYERS: Costs = {
+    "arrays": (0.01, 4.0, 40.0),
+    "fastconv": (0.15, 6.0, 40.0),
+    "pytorch": (0.25, 12.0, 60.0),
+    "jax": (0.35, 10.0, 60.0),
+    "opencv": (0.02, 0.0, 5.0),
+    "scipy": (0.02, 0.0, 5.0),
+    "numpy": (0.04, 3.0, 30.0),
+    "onnxruntime": (0.05, 2.0, 10.0),
 }
+FILTERS: Costs = {  # where many have FFTs, and FLOPs cost little
+    "arrays": (0.02, 0.0, 180.0),
+    "fastconv": (0.15, 2.0, 90.0),
+    "pytorch": (0.2, 0.3, 150.0),
+    "jax": (0.4, 0.3, 180.0),
+    "opencv": (0.1, 0.3, 80.0),
+    "scipy": (0.15, 0.3, 180.0),
+    "numpy": (0.15, 0.3, 200.0),
+    "onnxruntime": (0.02, 0.0, 5.0),
+}
+TRAINING: Costs = {  # where whole networks are compiled, and the oracle is NumPy
+    "arrays": (0.05, 240.0, 0.0),
+    "fastconv": (0.4, 80.0, 0.0),
+    "pytorch": (0.4, 80.0, 0.0),
+    "jax": (1.5, 120.0, 0.0),
+    **dict.fromkeys(("opencv", "scipy", "numpy"), (0.02, 0.0, 0.0)),
+    "onnxruntime": (0.1, 5.0, 0.0),
+}
+SUITES = {"filters": FILTERS, "training": TRAINING}
 STARTUP = 12.0  # seconds for a peer's import and first calls, in all repetitions
 IMPORTS = 4.0  # seconds until a peer's processes are there
 USUAL_ROOF = {"float32": 2e11, "float64": 1e11, "bytes": 2e10}  # where none was measured
@@ -29,12 +49,11 @@ USUAL_ROOF = {"float32": 2e11, "float64": 1e11, "bytes": 2e10}  # where none was
 
 def seconds(case: Case, peers: Sequence[str], roof: Mapping[str, float] | None) -> float:
     """What a row will take."""
-    found = roof or USUAL_ROOF
+    found, costs = roof or USUAL_ROOF, SUITES.get(case.suite, LAYERS)
     flops = case.flops / found["float64" if case.dtype == "float64" else "float32"]
     traffic = case.traffic / found["bytes"]
-    names = ["arrays", "fastconv"] if case.alone else ["arrays", *peers]
-    costs = [COSTS[name] for name in names]
-    return sum(least + by_flops * flops + by_bytes * traffic for least, by_flops, by_bytes in costs)
+    names = ["arrays", *(["fastconv"] if case.alone else peers)]
+    return sum(costs[name][0] + costs[name][1] * flops + costs[name][2] * traffic for name in names)
 
 
 def shown(duration: float) -> str:

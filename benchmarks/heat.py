@@ -58,6 +58,8 @@ class Heat:
         self.results: dict[str, Result] = {}
         self.spent = {"arrays": 0.0, **dict.fromkeys(self.peers, 0.0)}  # seconds, by whom they were needed
         self.turns = 0.0  # of these, what turns needed
+        self.held: set[tuple[str, int]] = set()  # the peers' lives that hold the case
+        self.far: set[str] = set()  # who looks far behind so far
 
     def row(self, rounds: int) -> dict[str, Any]:
         """The row: the case, each peer's result, and the figures that come of them."""
@@ -95,6 +97,7 @@ class Heat:
             self.results[name] = {**reply, "variants": {}}
         elif life == 0:
             self.results[name] = reply
+        self.held.add((name, life))
         return bool(reply["status"] == "ok")
 
     def count_first_calls(self) -> None:
@@ -114,10 +117,11 @@ class Heat:
             return {}
         quickest = {name: min(map(least, result["variants"].values())) for name, result in results.items()}
         best = min(quickest.values(), default=0.0)
+        self.far = {name for name in quickest if turn and name != "fastconv" and quickest[name] > FAR * best}
         found = {}
         for name, result in results.items():
             sure = turn >= self.lives or (turn > 0 and quickest[name] > CHEAP)
-            if sure and name != "fastconv" and quickest[name] > FAR * best:
+            if sure and name in self.far:
                 continue
             going = [v for v, of in result["variants"].items() if sampled(of) < (ENOUGH if turn else SLOW)]
             if sure:
@@ -127,9 +131,9 @@ class Heat:
         return found
 
     def turn(self, name: str, turn: int, variants: list[str]) -> None:
-        """Take one turn, in the process whose round it is."""
-        life = turn % self.lives
-        if turn == life > 0 and not self.prepare(name, life):
+        """Take one turn, in the process whose round it is; who looks far behind is asked again where it was."""
+        life = 0 if name in self.far else turn % self.lives
+        if (name, life) not in self.held and not self.prepare(name, life):
             return
         reply = self.ask(name, life, do="turn", variants=variants)
         if reply["status"] != "ok":

@@ -70,7 +70,13 @@ def test_a_peer_far_behind_is_timed_once_and_fastconv_never_is_for_that(tmp_path
     assert len(own.turns()) == 4
     own, other = Given(a=[0.01, 0.012, 0.01, 0.012]), Given(a=[0.09])
     row(tmp_path, rounds=4, fastconv=own, numpy=other)
-    assert len(other.turns()) == 1
+    assert other.turns() == [0]
+    own, other = Given(a=[0.001, 0.0012, 0.001, 0.0012]), Given(a=[0.009])
+    row(tmp_path, rounds=4, fastconv=own, numpy=other)
+    assert other.turns() == [0, 0]  # such calls cost little, a second life would
+    own, other = Given(a=[0.001, 0.0012, 0.001, 0.0012]), Given(a=[0.009, 0.009, 0.001])
+    row(tmp_path, rounds=4, fastconv=own, numpy=other)
+    assert other.turns() == [0, 0, 0, 1]  # and one that was disturbed comes back
 
 
 def test_a_long_call_is_made_once_where_nothing_is_compiled(tmp_path):
