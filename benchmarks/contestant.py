@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 CAN_STOP = hasattr(signal, "SIGSTOP")
-PAUSE = 0.01 if CAN_STOP else 0.3  # seconds between two turns; threads that nothing stops spin for some time
+PAUSE = 0.002 if CAN_STOP else 0.3  # seconds between two turns; threads that nothing stops spin for some time
 PATIENCE = 900.0  # seconds for an answer: a cold compiler and a large case take minutes
 
 
