@@ -140,9 +140,7 @@ class Emit:
         while bit < lanes:  # swap the off-diagonal blocks of 1, 2, 4, ... lanes
             low = [lane if not lane & bit else (lane ^ bit) + lanes for lane in range(lanes)]
             high = [lane | bit if not lane & bit else lane + lanes for lane in range(lanes)]
-            found = [
-                self.shuffle(found[i & ~bit], found[i | bit], high if i & bit else low) for i in range(lanes)
-            ]
+            found = [self.shuffle(found[i & ~bit], found[i | bit], high if i & bit else low) for i in range(lanes)]
             bit *= 2
         return found
 
