@@ -41,7 +41,10 @@ TRAINING: Costs = {  # where whole networks are compiled, and the oracle is NumP
     **dict.fromkeys(("opencv", "scipy", "numpy"), (0.02, 0.0, 0.0)),
     "onnxruntime": (0.1, 5.0, 0.0),
 }
-SUITES = {"filters": FILTERS, "training": TRAINING}
+KINDS = {
+    **dict.fromkeys(("filter2d", "gaussian", "sobel", "convolve1d", "match_template"), FILTERS),
+    **dict.fromkeys(("train_step", "infer"), TRAINING),
+}
 STARTUP = 12.0  # seconds for a peer's import and first calls, in all repetitions
 IMPORTS = 4.0  # seconds until a peer's processes are there
 USUAL_ROOF = {"float32": 2e11, "float64": 1e11, "bytes": 2e10}  # where none was measured
@@ -49,7 +52,7 @@ USUAL_ROOF = {"float32": 2e11, "float64": 1e11, "bytes": 2e10}  # where none was
 
 def seconds(case: Case, peers: Sequence[str], roof: Mapping[str, float] | None) -> float:
     """What a row will take."""
-    found, costs = roof or USUAL_ROOF, SUITES.get(case.suite, LAYERS)
+    found, costs = roof or USUAL_ROOF, KINDS.get(case.operation, LAYERS)
     flops = case.flops / found["float64" if case.dtype == "float64" else "float32"]
     traffic = case.traffic / found["bytes"]
     names = ["arrays", *(["fastconv"] if case.alone else peers)]
