@@ -5,13 +5,12 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
-from numba import prange
 
 from fastconv import threads
 from fastconv.backends.cpu import plain, plans, weight_plans, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose
 from fastconv.backends.cpu.finite import all_finite
-from fastconv.backends.cpu.runtime import kernel_of_sums
+from fastconv.backends.cpu.kernels import kernel_of_sums
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -91,14 +90,14 @@ def run(plan: plans.Plan, x: Array, weight: Array, bias: Array, y: Array) -> boo
 def convolution_bias_grad(grad_output: Array) -> Array:
     """grad_bias[o] = sum over n, p of grad_output[n, o, p]."""
     grad_bias = np.empty(grad_output.shape[1], grad_output.dtype)
-    sum_pixels(grad_output.reshape(*grad_output.shape[:2], prod(grad_output.shape[2:])), grad_bias)
+    sum_pixels(grad_bias.size, grad_output.reshape(*grad_output.shape[:2], prod(grad_output.shape[2:])), grad_bias)
     return grad_bias
 
 
 @kernel_of_sums
-def sum_pixels(grad, grad_bias):  # type: ignore[no-untyped-def]
+def sum_pixels(grad, grad_bias, first, end):  # type: ignore[no-untyped-def]
     """grad_bias[o] = sum over n, p of grad[n, o, p], in float64."""
-    for o in prange(grad.shape[1]):
+    for o in range(first, end):
         total = 0.0
         for n in range(grad.shape[0]):
             for p in range(grad.shape[2]):
