@@ -22,6 +22,7 @@ from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
     INPUT,
     LINE,
+    TAPS,
     WEIGHT,
     clear,
     copy_first,
@@ -30,9 +31,9 @@ from fastconv.backends.cpu.winograd_tiles import (
     transform,
     transform_to_output,
     transpose,
+    turn_taps,
 )
 
-TAPS = 9
 loop = functools.partial(njit, nogil=True, error_model="numpy")
 
 
@@ -146,11 +147,14 @@ def filter_loop(lanes: int, m: int) -> Any:
         filters = a.filters - o
         for c in range(start, stop, together):
             source, channels = weight + o * by_filter + c * by_channel, min(together, stop - c)
-            for k in range(0, channels * TAPS, lanes):
-                transpose(
-                    FLOAT, lanes, source + FLOAT * k, by_filter, filters, channels * TAPS - k,
-                    strip + k * size, size, lanes, lanes,
-                )  # fmt: skip
+            if a.turned:
+                turn_taps(FLOAT, lanes, source, by_filter, filters, strip)
+            else:
+                for k in range(0, channels * TAPS, lanes):
+                    transpose(
+                        FLOAT, lanes, source + FLOAT * k, by_filter, filters, channels * TAPS - k,
+                        strip + k * size, size, lanes, lanes,
+                    )  # fmt: skip
             for i in range(channels):
                 transform(
                     FLOAT, lanes, m, 3, WEIGHT,

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastconv.backends.cpu import machine, native
-from fastconv.backends.cpu.winograd_blocks import TAPS, input_loop, loop, padded, strip_loop
+from fastconv.backends.cpu.winograd_blocks import input_loop, loop, padded, strip_loop
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
     OUTPUT,
+    TAPS,
     WEIGHT,
     clear,
     fields,
