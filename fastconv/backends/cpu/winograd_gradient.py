@@ -80,13 +80,16 @@ def grad_loop(lanes: int) -> Any:
         """G[i, t, o] of some items, for one or two vectors of filters."""
         a = layout(plan)
         columns, width, idle = a.run * TILE, vectors * size, (first - end) * a.run % 4
+        plane = FLOAT * a.out_height * a.out_width
         for k in range(vectors):
-            target, filters = g + k * size, a.filters - o - k * lanes
+            target, filters, ahead = g + k * size, a.filters - o - k * lanes, lanes * plane
             for item in range(first, end):
                 image = item // (a.runs * a.down) * a.groups + group
-                source = grad + FLOAT * (image * a.filters + o + k * lanes) * a.out_height * a.out_width
+                source = grad + (image * a.filters + o + k * lanes) * plane
                 row, column = item // a.runs % a.down * TILE, item % a.runs * columns
-                fill_strip(strip, a.pitch, source, a.out_height, a.out_width, filters, row, TILE, column, columns)
+                fill_strip(
+                    strip, a.pitch, source, a.out_height, a.out_width, filters, row, TILE, column, columns, ahead
+                )
                 for t in range(a.run):
                     transform(
                         FLOAT, lanes, 3, TILE, WEIGHT,

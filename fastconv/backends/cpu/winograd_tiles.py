@@ -91,6 +91,13 @@ def fetch_lines(e: Emit, address: Value, distance: Value, size: int) -> None:
             fetch(e, e.at(address, distance, line), READ, 2)
 
 
+@instruction(3)
+def fetch_square(e, purpose, address, pitch):  # type: ignore[no-untyped-def]
+    """Bring the lines where rows of a square begin close to the processor, to READ or to WRITE."""
+    for i in range(e.lanes):
+        fetch(e, e.at(address, (i, pitch)), purpose, 2)
+
+
 @instruction(4)
 def transform_to_output(e, m, r, bias, source, row, column, target, to_row, to_column):  # type: ignore[no-untyped-def]
     """One tile of the output, with the vector at `bias` added."""
