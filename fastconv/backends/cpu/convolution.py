@@ -15,9 +15,16 @@ from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
 
-def convolution(x: Array, weight: Array, bias: Array | None, geometry: Convolution) -> Array:
+def convolution(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    geometry: Convolution,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
-    y = np.empty(geometry.output_shape, x.dtype)
+    y = np.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
         plan = plans.planned(geometry, False, x.itemsize, threads.get_num_threads())
         run(plan, x, weight, plan.no_bias if bias is None else bias, y)
@@ -25,26 +32,34 @@ def convolution(x: Array, weight: Array, bias: Array | None, geometry: Convoluti
 
 
 def convolution_input_grad(
-    weight: Array, grad_output: Array, geometry: Convolution, bias: Array | None = None
+    weight: Array,
+    grad_output: Array,
+    geometry: Convolution,
+    bias: Array | None = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
 ) -> Array:
     """grad_x[n, c, p * stride + r * dilation - padding] += weight[o, c, r] grad_output[n, o, p].
 
     A bias starts each channel: then it is the transposed convolution, whose output this gradient is.
     """
-    grad_x = np.empty(geometry.input_shape, grad_output.dtype)
+    grad_x = np.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
         plan = plans.planned(geometry, True, grad_output.itemsize, threads.get_num_threads())
         start = plan.no_bias if bias is None else bias
         if not run(plan, grad_output, weight, start, grad_x):
-            return plain.convolution_input_grad(weight, grad_output, start, geometry)
+            grad_x[...] = plain.convolution_input_grad(weight, grad_output, start, geometry)
     return grad_x
 
 
-def convolution_weight_grad(x: Array, grad_output: Array, geometry: Convolution) -> Array:
+def convolution_weight_grad(
+    x: Array, grad_output: Array, geometry: Convolution, algorithm: str = "auto", out: Array | None = None
+) -> Array:
     """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p * stride + r * dilation - padding]."""
+    grad_weight = np.empty(geometry.weight_shape, x.dtype) if out is None else out
     if not (grad_output.size and x.size):
-        return np.zeros(geometry.weight_shape, x.dtype)
-    grad_weight = np.empty(geometry.weight_shape, x.dtype)
+        grad_weight[...] = 0
+        return grad_weight
     plan = weight_plans.planned(geometry, x.itemsize, threads.get_num_threads())
     space = workspace.take(plan.workspace)
     try:
