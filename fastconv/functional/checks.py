@@ -128,7 +128,7 @@ def asked(
     dtype: np.dtype[Any],
     unbatched: bool,
     geometry: Convolution,
-    **inputs: object,
+    inputs: dict[str, Any],
 ) -> tuple[str, Any]:
     """The algorithm of a call, and where its result of this shape goes: `out`, or None for an array of its own.
 

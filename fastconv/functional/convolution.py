@@ -25,6 +25,7 @@ __all__ = [
     "conv3d_weight_grad",
 ]
 
+OPTIONAL = ("bias",)
 WEIGHT_AXES = {rank: f"(O, C / groups and {rank} spatial)" for rank in (1, 2, 3)}
 
 
@@ -321,18 +322,18 @@ def _convolve(
     algorithm: str,
     out: Array | None,
 ) -> Array:
-    given = {"x": x, "weight": weight, "bias": bias}
-    dtype, (x, weight, bias) = checks.floats({"bias"}, **given)
-    x, unbatched = checks.batched(x, rank, "x")
-    checks.axes(weight, rank + 2, "weight", WEIGHT_AXES[rank])
-    shape = geometry.convolution(x.shape, weight.shape, stride, padding, dilation, groups)
+    dtype, (images, filters, start) = checks.floats(OPTIONAL, x=x, weight=weight, bias=bias)
+    images, unbatched = checks.batched(images, rank, "x")
+    checks.axes(filters, rank + 2, "weight", WEIGHT_AXES[rank])
+    shape = geometry.convolution(images.shape, filters.shape, stride, padding, dilation, groups)
     if bias is not None:
-        checks.shaped(bias, (shape.out_channels,), "bias")
+        checks.shaped(start, (shape.out_channels,), "bias")
     backend = backends.module("convolution")
-    if algorithm == "auto" == algorithms.preferred and out is None:  # as most often
-        return checks.back(backend.convolution(x, weight, bias, shape), dtype, unbatched)
-    name, place = checks.asked(algorithm, out, shape.output_shape, dtype, unbatched, shape, **given)
-    return checks.back(backend.convolution(x, weight, bias, shape, name, place), dtype, unbatched, out)
+    if out is None and algorithm == algorithms.preferred == "auto":  # as most often
+        return checks.back(backend.convolution(images, filters, start, shape), dtype, unbatched)
+    given = {"x": x, "weight": weight, "bias": bias}
+    name, place = checks.asked(algorithm, out, shape.output_shape, dtype, unbatched, shape, given)
+    return checks.back(backend.convolution(images, filters, start, shape, name, place), dtype, unbatched, out)
 
 
 def _input_grad(
@@ -347,21 +348,21 @@ def _input_grad(
     algorithm: str,
     out: Array | None,
 ) -> Array:
-    given = {"weight": weight, "grad_output": grad_output}
-    dtype, (weight, grad_output) = checks.floats(**given)
-    grad_output, unbatched = checks.batched(grad_output, rank, "grad_output")
-    checks.axes(weight, rank + 2, "weight", WEIGHT_AXES[rank])
+    dtype, (filters, grads) = checks.floats(weight=weight, grad_output=grad_output)
+    grads, unbatched = checks.batched(grads, rank, "grad_output")
+    checks.axes(filters, rank + 2, "weight", WEIGHT_AXES[rank])
     x_shape = checks.size(input_size, "input_size")
     x_shape = (1, *x_shape) if unbatched else x_shape
     if len(x_shape) != rank + 2:
         raise ValueError(f"input_size is {input_size}: x's shape is accepted, with as many axes as grad_output")
-    shape = geometry.convolution(x_shape, weight.shape, stride, padding, dilation, groups)
-    checks.shaped(grad_output, shape.output_shape, "grad_output")
+    shape = geometry.convolution(x_shape, filters.shape, stride, padding, dilation, groups)
+    checks.shaped(grads, shape.output_shape, "grad_output")
     backend = backends.module("convolution")
-    if algorithm == "auto" == algorithms.preferred and out is None:
-        return checks.back(backend.convolution_input_grad(weight, grad_output, shape), dtype, unbatched)
-    name, place = checks.asked(algorithm, out, shape.input_shape, dtype, unbatched, shape, **given)
-    grad_x = backend.convolution_input_grad(weight, grad_output, shape, None, name, place)
+    if out is None and algorithm == algorithms.preferred == "auto":
+        return checks.back(backend.convolution_input_grad(filters, grads, shape), dtype, unbatched)
+    given = {"weight": weight, "grad_output": grad_output}
+    name, place = checks.asked(algorithm, out, shape.input_shape, dtype, unbatched, shape, given)
+    grad_x = backend.convolution_input_grad(filters, grads, shape, None, name, place)
     return checks.back(grad_x, dtype, unbatched, out)
 
 
@@ -377,20 +378,20 @@ def _weight_grad(
     algorithm: str,
     out: Array | None,
 ) -> Array:
-    given = {"x": x, "grad_output": grad_output}
-    dtype, (x, grad_output) = checks.floats(**given)
-    x, _ = checks.batched(x, rank, "x")
-    grad_output, _ = checks.batched(grad_output, rank, "grad_output")
+    dtype, (images, grads) = checks.floats(x=x, grad_output=grad_output)
+    images, _ = checks.batched(images, rank, "x")
+    grads, _ = checks.batched(grads, rank, "grad_output")
     weight_shape = checks.size(weight_size, "weight_size")
     if len(weight_shape) != rank + 2:
         raise ValueError(f"weight_size is {weight_size}: weight's shape, {rank + 2} ints, is accepted")
-    shape = geometry.convolution(x.shape, weight_shape, stride, padding, dilation, groups)
-    checks.shaped(grad_output, shape.output_shape, "grad_output")
+    shape = geometry.convolution(images.shape, weight_shape, stride, padding, dilation, groups)
+    checks.shaped(grads, shape.output_shape, "grad_output")
     backend = backends.module("convolution")
-    if algorithm == "auto" == algorithms.preferred and out is None:
-        return checks.back(backend.convolution_weight_grad(x, grad_output, shape), dtype)
-    name, place = checks.asked(algorithm, out, shape.weight_shape, dtype, False, shape, **given)
-    return checks.back(backend.convolution_weight_grad(x, grad_output, shape, name, place), dtype, False, out)
+    if out is None and algorithm == algorithms.preferred == "auto":
+        return checks.back(backend.convolution_weight_grad(images, grads, shape), dtype)
+    given = {"x": x, "grad_output": grad_output}
+    name, place = checks.asked(algorithm, out, shape.weight_shape, dtype, False, shape, given)
+    return checks.back(backend.convolution_weight_grad(images, grads, shape, name, place), dtype, False, out)
 
 
 def bias_grad(rank: int, grad_output: Any) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastconv import algorithms, backends, geometry
 from fastconv.functional import checks
-from fastconv.functional.convolution import bias_grad
+from fastconv.functional.convolution import OPTIONAL, bias_grad
 from fastconv.typing import Algorithm, Array, ArrayLike, Padding, Size
 
 __all__ = [
@@ -312,18 +312,19 @@ def _transpose(
     algorithm: str,
     out: Array | None,
 ) -> Array:
-    given = {"x": x, "weight": weight, "bias": bias}
-    dtype, (x, weight, bias) = checks.floats({"bias"}, **given)
-    x, unbatched = checks.batched(x, rank, "x")
-    checks.axes(weight, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
-    shape = geometry.conv_transpose(x.shape, weight.shape, stride, padding, output_padding, groups, dilation)
+    dtype, (images, filters, start) = checks.floats(OPTIONAL, x=x, weight=weight, bias=bias)
+    images, unbatched = checks.batched(images, rank, "x")
+    checks.axes(filters, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
+    shape = geometry.conv_transpose(images.shape, filters.shape, stride, padding, output_padding, groups, dilation)
     if bias is not None:
-        checks.shaped(bias, (shape.in_channels,), "bias")
+        checks.shaped(start, (shape.in_channels,), "bias")
     backend = backends.module("convolution")
-    if algorithm == "auto" == algorithms.preferred and out is None:  # as most often
-        return checks.back(backend.convolution_input_grad(weight, x, shape, bias), dtype, unbatched)
-    name, place = checks.asked(algorithm, out, shape.input_shape, dtype, unbatched, shape, **given)
-    return checks.back(backend.convolution_input_grad(weight, x, shape, bias, name, place), dtype, unbatched, out)
+    if out is None and algorithm == algorithms.preferred == "auto":  # as most often
+        return checks.back(backend.convolution_input_grad(filters, images, shape, start), dtype, unbatched)
+    given = {"x": x, "weight": weight, "bias": bias}
+    name, place = checks.asked(algorithm, out, shape.input_shape, dtype, unbatched, shape, given)
+    y = backend.convolution_input_grad(filters, images, shape, start, name, place)
+    return checks.back(y, dtype, unbatched, out)
 
 
 def _input_grad(
@@ -339,21 +340,21 @@ def _input_grad(
     algorithm: str,
     out: Array | None,
 ) -> Array:
-    given = {"weight": weight, "grad_output": grad_output}
-    dtype, (weight, grad_output) = checks.floats(**given)
-    grad_output, unbatched = checks.batched(grad_output, rank, "grad_output")
-    checks.axes(weight, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
+    dtype, (filters, grads) = checks.floats(weight=weight, grad_output=grad_output)
+    grads, unbatched = checks.batched(grads, rank, "grad_output")
+    checks.axes(filters, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
     x_shape = checks.size(input_size, "input_size")
     x_shape = (1, *x_shape) if unbatched else x_shape
     if len(x_shape) != rank + 2:
         raise ValueError(f"input_size is {input_size}: x's shape is accepted, with as many axes as grad_output")
-    shape = geometry.conv_transpose(x_shape, weight.shape, stride, padding, output_padding, groups, dilation)
-    checks.shaped(grad_output, shape.input_shape, "grad_output")
+    shape = geometry.conv_transpose(x_shape, filters.shape, stride, padding, output_padding, groups, dilation)
+    checks.shaped(grads, shape.input_shape, "grad_output")
     backend = backends.module("convolution")
-    if algorithm == "auto" == algorithms.preferred and out is None:
-        return checks.back(backend.convolution(grad_output, weight, None, shape), dtype, unbatched)
-    name, place = checks.asked(algorithm, out, shape.output_shape, dtype, unbatched, shape, **given)
-    return checks.back(backend.convolution(grad_output, weight, None, shape, name, place), dtype, unbatched, out)
+    if out is None and algorithm == algorithms.preferred == "auto":
+        return checks.back(backend.convolution(grads, filters, None, shape), dtype, unbatched)
+    given = {"weight": weight, "grad_output": grad_output}
+    name, place = checks.asked(algorithm, out, shape.output_shape, dtype, unbatched, shape, given)
+    return checks.back(backend.convolution(grads, filters, None, shape, name, place), dtype, unbatched, out)
 
 
 def _weight_grad(
@@ -369,17 +370,17 @@ def _weight_grad(
     algorithm: str,
     out: Array | None,
 ) -> Array:
-    given = {"x": x, "grad_output": grad_output}
-    dtype, (x, grad_output) = checks.floats(**given)
-    x, _ = checks.batched(x, rank, "x")
-    grad_output, _ = checks.batched(grad_output, rank, "grad_output")
+    dtype, (images, grads) = checks.floats(x=x, grad_output=grad_output)
+    images, _ = checks.batched(images, rank, "x")
+    grads, _ = checks.batched(grads, rank, "grad_output")
     weight_shape = checks.size(weight_size, "weight_size")
     if len(weight_shape) != rank + 2:
         raise ValueError(f"weight_size is {weight_size}: weight's shape, {rank + 2} ints, is accepted")
-    shape = geometry.conv_transpose(x.shape, weight_shape, stride, padding, output_padding, groups, dilation)
-    checks.shaped(grad_output, shape.input_shape, "grad_output")
+    shape = geometry.conv_transpose(images.shape, weight_shape, stride, padding, output_padding, groups, dilation)
+    checks.shaped(grads, shape.input_shape, "grad_output")
     backend = backends.module("convolution")
-    if algorithm == "auto" == algorithms.preferred and out is None:
-        return checks.back(backend.convolution_weight_grad(grad_output, x, shape), dtype)
-    name, place = checks.asked(algorithm, out, shape.weight_shape, dtype, False, shape, **given)
-    return checks.back(backend.convolution_weight_grad(grad_output, x, shape, name, place), dtype, False, out)
+    if out is None and algorithm == algorithms.preferred == "auto":
+        return checks.back(backend.convolution_weight_grad(grads, images, shape), dtype)
+    given = {"x": x, "grad_output": grad_output}
+    name, place = checks.asked(algorithm, out, shape.weight_shape, dtype, False, shape, given)
+    return checks.back(backend.convolution_weight_grad(grads, images, shape, name, place), dtype, False, out)
