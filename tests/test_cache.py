@@ -285,3 +285,24 @@ def test_processes_that_compile_at_once(tmp_path):
         assert output(run).startswith("[0.0, 0.0, 0.0, 0.0, 1.0, 2.0]")
     assert not list(tmp_path.rglob("*.*"))  # no part of a file is left
     assert output(python(code, **environment)) == "[0.0, 0.0, 0.0, 0.0, 1.0, 2.0] 1"
+
+
+def test_code_of_one_factory_from_two_processes_stays_apart(tmp_path):
+    code = (
+        "import sys; from fastconv.backends.cpu import native, strips\n"
+        "for item, lanes in eval(sys.argv[1]):\n"
+        "    kernel = strips.fill_body(item, lanes)\n"
+        "    native.code(kernel)\n"
+        "    result = kernel.get_compile_result(native.BODY)\n"
+        "    print(result.fndesc.llvm_cfunc_wrapper_name)\n"
+    )
+
+    def names(factories):
+        environment = {**os.environ, "FASTCONV_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", code, factories]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return run.stdout.split()
+
+    apart = names("[(4, 16)]") + names("[(8, 8)]")
+    assert len(set(apart)) == 2
+    assert names("[(8, 8), (4, 16)]") == apart[::-1]

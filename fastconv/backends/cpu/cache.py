@@ -27,7 +27,7 @@ import numpy as np
 from numba import config
 from numba.core import caching, compiler, serialize
 
-from fastconv.backends.cpu.identity import identity
+from fastconv.backends.cpu.identity import identity, name_apart
 
 log = logging.getLogger("fastconv")
 SOURCES = Path(__file__).resolve().parents[2]
@@ -129,7 +129,9 @@ class Store(caching._Cache):  # type: ignore[misc]
 
     def path(self, sig: Any, context: Any) -> Path:
         """The file of a signature; TypeError if the function freezes what can't be told apart."""
-        self.identity = self.identity or identity(self.dispatcher)
+        if not self.identity:
+            self.identity = identity(self.dispatcher)
+            name_apart(self.dispatcher)
         key = repr((self.identity, str(sig), context.codegen().magic_tuple()))
         return self.folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 

@@ -9,7 +9,6 @@ from numba import prange
 
 from fastconv import threads
 from fastconv.backends.cpu import plain, plans, weight_plans, workspace
-from fastconv.backends.cpu.native import address
 from fastconv.backends.cpu.runtime import kernel_of_sums
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
@@ -63,7 +62,7 @@ def convolution_weight_grad(
     plan = weight_plans.planned(geometry, x.itemsize, threads.get_num_threads())
     space = workspace.take(plan.workspace)
     try:
-        plan.program(plan.threads, address(x), address(grad_output), 0, address(grad_weight), address(space))
+        plan.program.on(plan.threads, x, grad_output, None, grad_weight, space)
     finally:
         workspace.give(space)
     return grad_weight
@@ -73,13 +72,12 @@ def run(plan: plans.Plan, x: Array, weight: Array, bias: Array, y: Array) -> boo
     """Carry out a plan; False if it must not be used for these weights."""
     space = workspace.take(plan.workspace)
     try:
-        begin = address(space)
-        flag = space[plan.flag : plan.flag + 8].view(np.int64)
-        flag[0] = 0
-        plan.program(
-            plan.threads, address(x), address(weight), address(bias), address(y), begin, begin + plan.flag
-        )
-        return not (plan.finite_weights and flag[0])
+        if not plan.finite_weights:
+            plan.program.on(plan.threads, x, weight, bias, y, space)
+            return True
+        space[:8] = 0
+        plan.program.on(plan.threads, x, weight, bias, y, space, space)
+        return not space[:8].any()
     finally:
         workspace.give(space)
 

@@ -12,6 +12,7 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.layout import LINE
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
 from fastconv.backends.cpu.tiles import filters_tile, flag_unless_finite, gather, pixels_tile, store_turned, turn_block, will_store
@@ -224,6 +225,6 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                     pack_taps(weights, word(plan, PACK_STEP), count, word(table, 4 * phase + 1), word(table, 4 * phase),
                               word(plan, PACK_RUN), target + vectors * width)
             if word(plan, PACK_FLAG):
-                flag_unless_finite(item, lanes, panel, word(plan, PACK_NUMBERS), word(arrays, s.FLAG))
+                flag_unless_finite(item, lanes, panel + LINE, word(plan, PACK_NUMBERS), word(arrays, s.FLAG))
 
     return pack

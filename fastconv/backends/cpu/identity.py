@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import dis
 import enum
+import hashlib
 import sys
 import types
 from functools import cache
@@ -71,7 +72,7 @@ def _function(value: Any, seen: set[int]) -> str:
         if type(value).__module__.partition(".")[0] in ("numba", "typing"):
             return str(value)
         raise TypeError(f"{value!r} is frozen in a kernel")
-    name = f"{function.__module__}.{function.__qualname__}{options}"
+    name = f"{function.__module__}.{spelled(function)}{options}"
     if id(function) in seen or _versioned(function.__module__):
         return name
     seen.add(id(function))
@@ -81,6 +82,27 @@ def _function(value: Any, seen: set[int]) -> str:
         [cell.cell_contents for cell in function.__closure__ or ()],
     ]
     return name + _code(function.__code__) + identity(frozen, seen) + identity(_used(function), seen)
+
+
+def spelled(function: types.FunctionType) -> str:
+    """A function's qualified name, as it was before `name_apart`."""
+    return str(getattr(function, "spelled", function.__qualname__))
+
+
+def name_apart(value: Any) -> None:
+    """Give a dispatcher's function, and those it freezes, names that no other function has in any process.
+
+    The machine code of a function goes by its name and a number that each process counts for itself: two closures of
+    one factory, compiled in two processes, would meet under one name in a third one that loads both.
+    """
+    function = getattr(value, "py_func", None)
+    if function is None or not function.__closure__ or hasattr(function, "spelled"):
+        return
+    digest = hashlib.sha256(identity(value).encode()).hexdigest()[:16]
+    function.spelled = function.__qualname__
+    function.__qualname__ = f"{function.__qualname__}.{digest}"
+    for cell in function.__closure__:
+        name_apart(cell.cell_contents)
 
 
 @cache

@@ -72,8 +72,7 @@ class Plan:
     workspace: int
     threads: int
     in_place: bool
-    finite_weights: bool  # whether it must not be used for weights that are not finite
-    flag: int  # where the workspace says that some are not
+    finite_weights: bool  # whether it must not be used for others; the workspace begins with what was found
     no_bias: Array
     program: Program
     kept: tuple[Array, ...]  # tables that the program refers to by their addresses
@@ -232,7 +231,7 @@ class Layout:
         """The table of phases, and those that it refers to."""
         deep, high, wide = self.sum.axes
         strip = self.strip(self.rows, self.columns)
-        item, found, rows, offset = self.sum.item, [], [], 0
+        item, found, rows, offset = self.sum.item, [], [], LINE  # after the flag
         _, kernel_rows, kernel_columns = self.sum.kernel
         for phase in product(deep.phases, high.phases, wide.phases):
             places, taps = [], []
@@ -251,7 +250,7 @@ class Layout:
             count = table.size // 2
             rows.append((count, found[-1].ctypes.data, offset, 0))
             offset += (count + 1) * self.tile.vectors * self.lanes * item
-        self.panel_numbers = offset // item
+        self.panel_numbers = (offset - LINE) // item
         self.panel_bytes = up(offset, LINE) + LINE
         return np.array(rows, np.int64), found
 
@@ -266,7 +265,6 @@ class Layout:
         phases, kept = self.tables()
         strip = self.strip(self.rows, self.columns)
         packed = tile.kind == "filters"
-        flag = sum_.groups * self.panels * self.panel_bytes if packed else 0
         buffer_row = up(self.columns * item, LINE)
         buffer_phase = buffer_row * self.rows
         buffer_filter = buffer_phase * prod(self.phases) + LINE
@@ -275,8 +273,7 @@ class Layout:
         alone = packed and sum_.images * sum_.axes[0].count * self.row_blocks * self.column_blocks == 1
         own = scratch + (up(tile.rows * tile.columns * tile.filters * item, 4096) if packed else 0)
         thread = own + (self.panel_bytes if alone else 0) + 4096 + s.JOB_BYTES
-        shared = up(LINE if alone else flag + LINE, 4096)
-        flag = 0 if alone else flag
+        shared = up(LINE + (sum_.groups * self.panels * self.panel_bytes if packed and not alone else 0), 4096)
         values = {
             **{s.GROUPS: sum_.groups, s.CHANNELS: sum_.channels, s.FILTERS: sum_.filters},
             **{s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks, s.SHARES: self.shares},
@@ -315,7 +312,7 @@ class Layout:
         kept = [*kept, *strip.residues, phases]
         no_bias = np.zeros(sum_.groups * sum_.filters, f"f{item}")
         return Plan(
-            sum_, tile, self.tasks, workspace, self.threads, self.in_place, careful, flag, no_bias, program, tuple(kept)
+            sum_, tile, self.tasks, workspace, self.threads, self.in_place, careful, no_bias, program, tuple(kept)
         )
 
     def panel_body(self) -> Any:

@@ -12,11 +12,19 @@ from fastconv.typing import Array
 KEPT = 256 << 20  # bytes that the pool holds at most
 STEP = 1 << 16  # sizes are multiples of it, so that one buffer serves many calls
 
+SMALL, MANY = 1 << 16, 64  # bytes of the buffers for small calls, and how many are kept
+
 _free: list[Array] = []
+_small: list[Array] = []
 
 
 def take(size: int) -> Array:
     """A buffer of at least `size` bytes, which begins on a cache line."""
+    if size <= SMALL:
+        try:
+            return _small.pop()
+        except IndexError:
+            return aligned(SMALL, "u1")
     for _ in range(len(_free)):
         try:
             buffer = _free.pop()
@@ -30,6 +38,10 @@ def take(size: int) -> Array:
 
 def give(buffer: Array) -> None:
     """Give a buffer back; what is more than the pool holds is dropped, the longest unused first."""
+    if buffer.size == SMALL:
+        if len(_small) < MANY:
+            _small.append(buffer)
+        return
     _free.append(buffer)
     while len(_free) > 1 and sum(kept.size for kept in list(_free)) > KEPT:
         try:
@@ -41,3 +53,4 @@ def give(buffer: Array) -> None:
 def clear() -> None:
     """Drop all buffers that no call is using."""
     _free.clear()
+    _small.clear()

@@ -1,0 +1,241 @@
+"""The loops of Winograd's convolution over a block of tiles: transform images and filters, multiply, transform back.
+
+Index letters: `n` image, `c`/`o` channel in/out of a group, `h, w` input pixel, `p, q` output pixel, `t` tile, `i` one
+of the n * n numbers of a transformed tile. Addresses and distances count bytes. A run is so many tiles side by side; a
+block of tiles is some runs. In memory, with vectors of L lanes and filters in blocks of B = 2 L:
+
+- V[i, c // L, t, c % L]: transformed tiles of the input
+- U[o // B, i, c, o % B]: transformed filters
+- M[i, t, o % B]: their products
+
+A cache line after each i keeps the n * n streams of a transform off a single set of the cache.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+from numba import njit
+
+from fastconv.backends.cpu.winograd_tiles import (
+    FLOAT,
+    INPUT,
+    LINE,
+    WEIGHT,
+    clear,
+    copy_first,
+    fields,
+    multiply_add,
+    transform,
+    transform_to_output,
+    transpose,
+)
+
+TAPS = 9
+loop = functools.partial(njit, nogil=True, error_model="numpy")
+
+
+class Layout(NamedTuple):
+    """What the loops read: sizes, the order of tasks, and where things lie in the workspace."""
+
+    groups: int
+    channels: int  # of a group
+    filters: int  # of a group
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    top: int  # padding, which may be negative
+    left: int
+    turned: int  # 1: filters are turned by 180 degrees, and their channels and filters swapped in memory
+    run: int  # tiles
+    runs: int  # in a row of tiles
+    down: int  # rows of tiles
+    items: int  # runs in all images
+    blocks: int  # of items
+    v_step: int  # bytes of an i, of V, of U and of M
+    u_step: int
+    m_step: int
+    v_next: int  # how far ahead V and U are fetched; 0 where they are in the cache already
+    u_next: int
+    slots: int  # tiles that there is room for in V and M
+    depth: int  # channels whose filters are transformed at a time
+    pitch: int  # of a strip
+    private: int  # where the first thread's own workspace begins, and how large each is
+    private_size: int
+    m: int  # places in a thread's own workspace
+    strip: int
+    bias: int
+
+
+layout = fields(Layout)
+
+
+@functools.cache
+def strip_loop(lanes: int) -> Any:
+    """A loop that copies rows of pixels of L channels, one vector for each pixel."""
+    size = FLOAT * lanes
+
+    @loop
+    def fill_strip(strip, pitch, image, height, width, channels, row, rows, column, columns):  # type: ignore[no-untyped-def]
+        """strip[r, j, c] = image[c, row + r, column + j], 0 outside of the image and past the channels."""
+        plane = FLOAT * height * width
+        for r in range(rows):
+            h, j, target = row + r, 0, strip + r * pitch
+            if 0 <= h < height:
+                while j < columns and column + j < 0:
+                    clear(FLOAT, lanes, target + j * size)
+                    j += 1
+                while j < columns and column + j < width:
+                    source, left = image + FLOAT * (h * width + column + j), width - column - j
+                    transpose(FLOAT, lanes, source, plane, channels, left, target + j * size, size, lanes, lanes)
+                    j += lanes
+            while j < columns:
+                clear(FLOAT, lanes, target + j * size)
+                j += 1
+
+    return fill_strip
+
+
+@functools.cache
+def input_loop(lanes: int, m: int, layout: Any = layout) -> Any:
+    """A loop that transforms the input; `layout` reads what a plan fixed."""
+    fill_strip, n, size = strip_loop(lanes), m + 2, FLOAT * lanes
+
+    @loop
+    def transform_inputs(plan, x, group, first, end, start, stop, v, strip):  # type: ignore[no-untyped-def]
+        """V = B^T d B of some items and channels."""
+        a = layout(plan)
+        columns = a.run * m
+        idle = (first - end) * a.run % 4
+        for c in range(start, stop, lanes):
+            target = v + c // lanes * a.slots * size
+            for item in range(first, end):
+                image = item // (a.runs * a.down) * a.groups + group
+                source = x + FLOAT * (image * a.channels + c) * a.height * a.width
+                row, column = item // a.runs % a.down * m - a.top, item % a.runs * columns - a.left
+                channels = a.channels - c
+                fill_strip(strip, a.pitch, source, a.height, a.width, channels, row, n, column, columns + 2)
+                for t in range(a.run):
+                    transform(
+                        FLOAT, lanes, m, 3, INPUT,
+                        strip + t * m * size, a.pitch, size, target, n * a.v_step, a.v_step, size,
+                    )  # fmt: skip
+                    target += size
+            for t in range(idle):  # products are made of an even number of tiles, and are sums over a multiple of four
+                for i in range(n * n):
+                    clear(FLOAT, lanes, target + t * size + i * a.v_step)
+
+    return transform_inputs
+
+
+@functools.cache
+def filter_loop(lanes: int, m: int) -> Any:
+    """A loop that transforms filters."""
+    n, size = m + 2, FLOAT * lanes
+
+    @loop
+    def transform_filters(plan, weight, group, o, start, stop, u, width, strip):  # type: ignore[no-untyped-def]
+        """U = G g G^T of the filters of a vector, for some channels; `width` is that of U's rows."""
+        a = layout(plan)
+        weight += FLOAT * TAPS * group * a.filters * a.channels
+        by_filter, by_channel, together, corner, sign = FLOAT * TAPS * a.channels, FLOAT * TAPS, lanes, 0, 1
+        if a.turned:
+            by_filter, by_channel, together, corner, sign = FLOAT * TAPS, FLOAT * TAPS * a.filters, 1, 8 * size, -1
+        filters = a.filters - o
+        for c in range(start, stop, together):
+            source, channels = weight + o * by_filter + c * by_channel, min(together, stop - c)
+            for k in range(0, channels * TAPS, lanes):
+                transpose(
+                    FLOAT, lanes, source + FLOAT * k, by_filter, filters, channels * TAPS - k,
+                    strip + k * size, size, lanes, lanes,
+                )  # fmt: skip
+            for i in range(channels):
+                transform(
+                    FLOAT, lanes, m, 3, WEIGHT,
+                    strip + i * TAPS * size + corner, sign * 3 * size, sign * size, u, n * a.u_step, a.u_step, width,
+                )  # fmt: skip
+                u += width
+        for _ in range((start - stop) % 4):  # sums over channels are unrolled by four
+            for i in range(n * n):
+                clear(FLOAT, lanes, u + i * a.u_step)
+            u += width
+
+    return transform_filters
+
+
+@functools.cache
+def product_loop(lanes: int, registers: int, m: int) -> Any:
+    """A loop that multiplies transformed tiles with transformed filters."""
+    size, most, products = FLOAT * lanes, registers // 2 - 2, (m + 2) ** 2
+
+    @loop
+    def multiply(plan, tiles, vectors, v, u, channels, products_at, add):  # type: ignore[no-untyped-def]
+        """M[i, t, o] (+)= sum over c of V[i, c, t] U[i, c, o], for filters of one or two vectors."""
+        a = layout(plan)
+        depth, chunk, width = (channels + 3) // 4 * 4, a.slots * size, vectors * size
+        for i in range(products):
+            left, right, target = v + i * a.v_step, u + i * a.u_step, products_at + i * a.m_step
+            t = 0
+            while t < tiles:
+                parts = (tiles - t + most - 1) // most
+                rows = ((tiles - t + parts - 1) // parts + 1) // 2 * 2
+                if vectors == 2:
+                    multiply_add(
+                        FLOAT, lanes, most, 2, size, FLOAT, rows, left + t * size, chunk, right, depth,
+                        target + t * width, add, a.v_next, a.u_next,
+                    )  # fmt: skip
+                else:
+                    multiply_add(
+                        FLOAT, lanes, most, 1, size, FLOAT, rows, left + t * size, chunk, right, depth,
+                        target + t * width, add, a.v_next, a.u_next,
+                    )  # fmt: skip
+                t += rows
+
+    return multiply
+
+
+@functools.cache
+def output_loop(lanes: int, m: int) -> Any:
+    """A loop that transforms products to the output."""
+    n, size = m + 2, FLOAT * lanes
+
+    @loop
+    def transform_outputs(plan, products_at, bias, y, group, o, vectors, first, end, own):  # type: ignore[no-untyped-def]
+        """y = A^T M A + bias, for filters of one or two vectors and some items."""
+        a = layout(plan)
+        strip, start, width, columns, plane = (
+            own + a.strip, own + a.bias, vectors * size, a.run * m, a.out_height * a.out_width,
+        )  # fmt: skip
+        for k in range(vectors):
+            source, filters = products_at + k * size, a.filters - o
+            clear(FLOAT, lanes, start)
+            if bias:
+                copy_first(FLOAT, lanes, bias + FLOAT * (group * a.filters + o), filters, start)
+            for item in range(first, end):
+                row, column = item // a.runs % a.down * m, item % a.runs * columns
+                image = item // (a.runs * a.down) * a.groups + group
+                target = y + FLOAT * ((image * a.filters + o) * plane + row * a.out_width + column)
+                for t in range(a.run):
+                    transform_to_output(
+                        FLOAT, lanes, m, 3, start,
+                        source, n * a.m_step, a.m_step, strip + t * m * size, a.pitch, size,
+                    )  # fmt: skip
+                    source += width
+                wide = min(columns, a.out_width - column)
+                for p in range(min(m, a.out_height - row)):
+                    for q in range(0, wide, lanes):
+                        transpose(
+                            FLOAT, lanes, strip + p * a.pitch + q * size, size, lanes, lanes,
+                            target + FLOAT * (p * a.out_width + q), FLOAT * plane, filters, wide - q,
+                        )  # fmt: skip
+            o += lanes
+
+    return transform_outputs
+
+
+def padded(size: int) -> int:
+    """At least so many bytes, an odd number of cache lines: a power of two would put all rows in one set of a cache."""
+    lines = -(-size // LINE)
+    return LINE * (lines + 1 - lines % 2)

@@ -1,0 +1,129 @@
+"""The bodies of Winograd's convolution: what a task is in each of its steps."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from fastconv.backends.cpu import native
+from fastconv.backends.cpu.winograd_blocks import (
+    filter_loop,
+    input_loop,
+    layout,
+    output_loop,
+    product_loop,
+)
+from fastconv.backends.cpu.winograd_tiles import FLOAT
+
+CHANNELS = 64  # that a task transforms filters of
+X, WEIGHT, BIAS, Y, WORKSPACE, FILTERS = range(6)  # a call's addresses
+
+
+@functools.cache
+def filters_body(lanes: int, m: int) -> Any:
+    """The body that transforms all filters."""
+    transform_filters, size, products = filter_loop(lanes, m), FLOAT * lanes, (m + 2) ** 2
+
+    @native.body
+    def transformed_filters(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """U = G g G^T; a task is a vector of filters and CHANNELS channels."""
+        a = layout(plan)
+        weight, u = native.word(arrays, WEIGHT), native.word(arrays, FILTERS)
+        strip = native.word(arrays, WORKSPACE) + a.private + thread * a.private_size + a.strip
+        parts, across = (a.channels + CHANNELS - 1) // CHANNELS, (a.filters + lanes - 1) // lanes
+        for task in range(first, end):
+            part, vector, group = task % parts, task // parts % across, task // (parts * across)
+            start, stop = part * CHANNELS, min(a.channels, part * CHANNELS + CHANNELS)
+            width = size if vector + 1 == across and vector % 2 == 0 else 2 * size
+            block = group * ((across + 1) // 2) + vector // 2
+            target = u + block * products * a.u_step + vector % 2 * size + start * width
+            transform_filters(plan, weight, group, vector * lanes, start, stop, target, width, strip)
+
+    return transformed_filters
+
+
+@functools.cache
+def inputs_body(lanes: int, m: int) -> Any:
+    """The body that transforms all tiles."""
+    transform_inputs, products = input_loop(lanes, m), (m + 2) ** 2
+
+    @native.body
+    def transformed_inputs(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """V = B^T d B; a task is a vector of channels in a block of tiles."""
+        a = layout(plan)
+        x, workspace = native.word(arrays, X), native.word(arrays, WORKSPACE)
+        strip = workspace + a.private + thread * a.private_size + a.strip
+        across = (a.channels + lanes - 1) // lanes
+        for task in range(first, end):
+            c, block, group = task % across * lanes, task // across % a.blocks, task // (across * a.blocks)
+            v = workspace + (group * a.blocks + block) * products * a.v_step
+            start, stop = block * a.items // a.blocks, (block + 1) * a.items // a.blocks
+            transform_inputs(plan, x, group, start, stop, c, min(a.channels, c + lanes), v, strip)
+
+    return transformed_inputs
+
+
+@functools.cache
+def tiles_body(lanes: int, registers: int, m: int) -> Any:
+    """The body of a convolution by tiles."""
+    transform_inputs, transform_outputs = input_loop(lanes, m), output_loop(lanes, m)
+    multiply, block, products = product_loop(lanes, registers, m), 2 * lanes, (m + 2) ** 2
+
+    @native.body
+    def by_tiles(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """A task is a block of tiles."""
+        a = layout(plan)
+        x, bias, y, u = (
+            native.word(arrays, X), native.word(arrays, BIAS), native.word(arrays, Y), native.word(arrays, FILTERS),
+        )  # fmt: skip
+        own = native.word(arrays, WORKSPACE) + a.private + thread * a.private_size
+        for task in range(first, end):
+            group, part = task // a.blocks, task % a.blocks
+            start, stop = part * a.items // a.blocks, (part + 1) * a.items // a.blocks
+            transform_inputs(plan, x, group, start, stop, 0, a.channels, own, own + a.strip)
+            filters = u + group * ((a.filters + block - 1) // block) * products * a.u_step
+            for o in range(0, a.filters, block):
+                wide = 2 if a.filters - o > lanes else 1
+                multiply(plan, (stop - start) * a.run, wide, own, filters, a.channels, own + a.m, 0)
+                transform_outputs(plan, own + a.m, bias, y, group, o, wide, start, stop, own)
+                filters += products * a.u_step
+
+    return by_tiles
+
+
+@functools.cache
+def blocks_body(lanes: int, registers: int, m: int, kept: bool) -> Any:
+    """The body of a convolution by filters; those that are kept are transformed already."""
+    transform_filters, transform_outputs = filter_loop(lanes, m), output_loop(lanes, m)
+    multiply, size, products = product_loop(lanes, registers, m), FLOAT * lanes, (m + 2) ** 2
+    block = 2 * lanes
+
+    @native.body
+    def by_filters(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """A task is a block of filters with a block of tiles."""
+        a = layout(plan)
+        weight, bias, y, v = (
+            native.word(arrays, WEIGHT), native.word(arrays, BIAS), native.word(arrays, Y),
+            native.word(arrays, WORKSPACE),
+        )  # fmt: skip
+        own, across = v + a.private + thread * a.private_size, (a.filters + block - 1) // block
+        for task in range(first, end):
+            group, o, part = task // a.blocks // across, task // a.blocks % across * block, task % a.blocks
+            start, stop = part * a.items // a.blocks, (part + 1) * a.items // a.blocks
+            tiles = v + (group * a.blocks + part) * products * a.v_step
+            wide = 2 if a.filters - o > lanes else 1
+            for c in range(0, a.channels, a.depth):
+                end_c, left = min(a.channels, c + a.depth), tiles + c // lanes * a.slots * size
+                if kept:
+                    filters = native.word(arrays, FILTERS) + (task // a.blocks) * products * a.u_step + c * wide * size
+                else:
+                    filters = own
+                    for k in range(wide):
+                        transform_filters(
+                            plan, weight, group, o + k * lanes, c, end_c, filters + k * size, wide * size,
+                            own + a.strip,
+                        )  # fmt: skip
+                multiply(plan, (stop - start) * a.run, wide, left, filters, end_c - c, own + a.m, c)
+            transform_outputs(plan, own + a.m, bias, y, group, o, wide, start, stop, own)
+
+    return by_filters

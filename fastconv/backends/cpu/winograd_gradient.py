@@ -1,0 +1,286 @@
+"""Winograd's weight gradient, F(3 x 3, 4 x 4): tiles of grad_output are the filters, and the sum is over tiles.
+
+grad_weight = A^T [sum over tiles of (G g G^T) * (B^T d B)] A. A task owns a block of filters and channels, and one of a
+few parts of the tiles, whose number depends on shapes alone; the parts' results are added in their order.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fastconv.backends.cpu import machine, native
+from fastconv.backends.cpu.winograd_blocks import TAPS, input_loop, loop, padded, strip_loop
+from fastconv.backends.cpu.winograd_tiles import (
+    FLOAT,
+    OUTPUT,
+    WEIGHT,
+    clear,
+    fields,
+    multiply_add,
+    sum_parts,
+    transform,
+    transpose,
+)
+from fastconv.geometry import Convolution
+
+TILE, SIDE = 4, 6  # pixels of a tile of grad_output and of x
+PRODUCTS = SIDE * SIDE
+X, GRAD_OUTPUT, GRAD_WEIGHT, WORKSPACE = range(4)
+PIECE = 4096  # numbers that a task of the second step adds
+
+
+class Layout(NamedTuple):
+    """What the loops read; the names are those of a convolution's layout."""
+
+    groups: int
+    channels: int
+    filters: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    top: int
+    left: int
+    run: int
+    runs: int
+    down: int
+    items: int
+    parts: int  # of the items
+    chunk: int  # items that are multiplied at a time
+    c_block: int  # channels and filters of a task
+    o_block: int
+    c_blocks: int
+    o_blocks: int
+    v_step: int
+    g_step: int  # of G[i, t, o % B], the transformed tiles of grad_output
+    d_step: int  # of D[o // B, i, c, o % B], their sum of products
+    slots: int
+    pitch: int
+    part_size: int  # bytes of a part's result
+    private: int
+    private_size: int
+    g: int
+    d: int
+    strip: int
+
+
+layout = fields(Layout)
+
+
+@functools.cache
+def grad_loop(lanes: int) -> Any:
+    """A loop that transforms grad_output."""
+    fill_strip, size = strip_loop(lanes), FLOAT * lanes
+
+    @loop
+    def transform_grads(plan, grad, group, o, vectors, first, end, g, strip):  # type: ignore[no-untyped-def]
+        """G[i, t, o] of some items, for one or two vectors of filters."""
+        a = layout(plan)
+        columns, width, idle = a.run * TILE, vectors * size, (first - end) * a.run % 4
+        for k in range(vectors):
+            target, filters = g + k * size, a.filters - o - k * lanes
+            for item in range(first, end):
+                image = item // (a.runs * a.down) * a.groups + group
+                source = grad + FLOAT * (image * a.filters + o + k * lanes) * a.out_height * a.out_width
+                row, column = item // a.runs % a.down * TILE, item % a.runs * columns
+                fill_strip(strip, a.pitch, source, a.out_height, a.out_width, filters, row, TILE, column, columns)
+                for t in range(a.run):
+                    transform(
+                        FLOAT, lanes, 3, TILE, WEIGHT,
+                        strip + t * TILE * size, a.pitch, size, target, SIDE * a.g_step, a.g_step, width,
+                    )  # fmt: skip
+                    target += width
+            for t in range(idle):
+                for i in range(PRODUCTS):
+                    clear(FLOAT, lanes, target + t * width + i * a.g_step)
+
+    return transform_grads
+
+
+@functools.cache
+def sum_loop(lanes: int, registers: int) -> Any:
+    """A loop that adds products of tiles."""
+    size, rows = FLOAT * lanes, 8 if registers > 16 and lanes > 4 else 4
+
+    @loop
+    def add_products(plan, tiles, channels, vectors, v, g, d, add):  # type: ignore[no-untyped-def]
+        """D[i, c, o] (+)= sum over t of V[i, c, t] G[i, t, o]."""
+        a = layout(plan)
+        depth, chunk, width = (tiles + 3) // 4 * 4, lanes * size, vectors * size
+        for i in range(PRODUCTS):
+            for c in range(0, channels, rows):
+                left = v + i * a.v_step + c // lanes * a.slots * size + c % lanes * FLOAT
+                right, target = g + i * a.g_step, d + i * a.d_step + c * width
+                if vectors == 2:
+                    multiply_add(FLOAT, lanes, rows, 2, FLOAT, size, rows, left, chunk, right, depth, target, add, 0, 0)
+                else:
+                    multiply_add(FLOAT, lanes, rows, 1, FLOAT, size, rows, left, chunk, right, depth, target, add, 0, 0)
+
+    return add_products
+
+
+@functools.cache
+def result_loop(lanes: int) -> Any:
+    """A loop that transforms sums of products to gradients of filters."""
+    size = FLOAT * lanes
+
+    @loop
+    def transform_sums(plan, d, vectors, grad_weight, o, c, end, strip):  # type: ignore[no-untyped-def]
+        """grad_weight[o, c, r] = A^T D A, for one or two vectors of filters and the channels from c."""
+        a = layout(plan)
+        pitch = FLOAT * TAPS * a.channels
+        for k in range(vectors):
+            filters = a.filters - o - k * lanes
+            for first in range(c, end, lanes):
+                target = grad_weight + (o + k * lanes) * pitch + FLOAT * TAPS * first
+                source, channels = d + (first - c) * vectors * size + k * size, min(lanes, end - first)
+                for i in range(channels):
+                    transform(
+                        FLOAT, lanes, 3, TILE, OUTPUT, source + i * vectors * size, SIDE * a.d_step, a.d_step,
+                        strip + i * TAPS * size, 3 * size, size, 0,
+                    )  # fmt: skip
+                for q in range(0, TAPS * channels, lanes):
+                    transpose(
+                        FLOAT, lanes, strip + q * size, size, lanes, lanes,
+                        target + FLOAT * q, pitch, filters, TAPS * channels - q,
+                    )  # fmt: skip
+
+    return transform_sums
+
+
+@functools.cache
+def blocks_body(lanes: int, registers: int) -> Any:
+    """The body of the gradient."""
+    transform_inputs, transform_grads = input_loop(lanes, TILE, layout), grad_loop(lanes)
+    add_products, transform_sums = sum_loop(lanes, registers), result_loop(lanes)
+    size, block = FLOAT * lanes, 2 * lanes
+
+    @native.body
+    def weight_gradient(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """A task is a part of the tiles, for a block of filters and channels."""
+        a = layout(plan)
+        x, grad, result, workspace = (
+            native.word(arrays, X), native.word(arrays, GRAD_OUTPUT), native.word(arrays, GRAD_WEIGHT),
+            native.word(arrays, WORKSPACE),
+        )  # fmt: skip
+        v = workspace + a.private + thread * a.private_size
+        g, d, strip = v + a.g, v + a.d, v + a.strip
+        for task in range(first, end):
+            part, o_first = task % a.parts, task // a.parts % a.o_blocks * a.o_block
+            c = task // (a.parts * a.o_blocks) % a.c_blocks * a.c_block
+            group = task // (a.parts * a.o_blocks * a.c_blocks)
+            c_end, o_end = min(a.channels, c + a.c_block), min(a.filters, o_first + a.o_block)
+            start, stop = part * a.items // a.parts, (part + 1) * a.items // a.parts
+            for item in range(start, stop, a.chunk):
+                last = min(stop, item + a.chunk)
+                transform_inputs(plan, x, group, item, last, c, c_end, v - c // lanes * a.slots * size, strip)
+                for o in range(o_first, o_end, block):
+                    wide, sums = 2 if a.filters - o > lanes else 1, d + (o - o_first) // block * PRODUCTS * a.d_step
+                    transform_grads(plan, grad, group, o, wide, item, last, g, strip)
+                    add_products(plan, (last - item) * a.run, c_end - c, wide, v, g, sums, item - start)
+            target = result if a.parts == 1 else workspace + part * a.part_size
+            target += group * a.filters * a.channels * TAPS * FLOAT
+            for o in range(o_first, o_end, block):
+                wide, sums = 2 if a.filters - o > lanes else 1, d + (o - o_first) // block * PRODUCTS * a.d_step
+                transform_sums(plan, sums, wide, target, o, c, c_end, strip)
+
+    return weight_gradient
+
+
+@functools.cache
+def parts_body(lanes: int) -> Any:
+    """The body that adds the parts."""
+    size = FLOAT * lanes
+
+    @native.body
+    def summed_parts(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """grad_weight is the sum of the parts; a task is a piece of it."""
+        a = layout(plan)
+        workspace, result = native.word(arrays, WORKSPACE), native.word(arrays, GRAD_WEIGHT)
+        count = FLOAT * TAPS * a.groups * a.filters * a.channels
+        for place in range(first * PIECE * FLOAT, min(count, end * PIECE * FLOAT), size):
+            sum_parts(FLOAT, lanes, workspace + place, a.part_size, a.parts, (count - place) // FLOAT, result + place)
+
+    return summed_parts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a weight gradient is computed: its loops' layout, its program, and its workspace."""
+
+    sizes: Layout
+    program: native.Program
+
+    def workspace(self, threads: int) -> int:
+        """Bytes for so many threads."""
+        return self.sizes.private + threads * self.sizes.private_size
+
+
+BLOCK = 64  # channels, and filters, of a task at most
+TILES, RUN = 64, 28  # tiles that are multiplied at a time, and side by side, at most
+PARTS = 16  # at most
+
+
+class Blocks(NamedTuple):
+    """How a weight gradient's tiles, channels and filters are shared out."""
+
+    down: int
+    runs: int
+    run: int
+    items: int
+    parts: int
+    c_block: int
+    o_block: int
+    c_blocks: int
+    o_blocks: int
+
+
+def even(count: int, most: int, multiple: int) -> int:
+    """The size of blocks that share `count`: at most `most`, a multiple."""
+    blocks = -(-count // most)
+    return -(-count // (blocks * multiple)) * multiple
+
+
+def parts_and_blocks(geometry: Convolution) -> Blocks:
+    """How the work falls apart, from shapes alone: the bits of the result depend on it."""
+    lanes, groups = machine.vectors().lanes(FLOAT), geometry.groups
+    c_block = even(geometry.in_channels // groups, BLOCK, lanes)
+    o_block = even(geometry.out_channels // groups, BLOCK, 2 * lanes)
+    c_blocks, o_blocks = -(-geometry.in_channels // groups // c_block), -(-geometry.out_channels // groups // o_block)
+    down, across = (-(-size // TILE) for size in geometry.output_size)
+    runs = -(-across // RUN)
+    run, items = -(-across // runs), geometry.batch * down * runs
+    parts = max(1, min(items, -(-PARTS // (groups * c_blocks * o_blocks)), items * run // 32))
+    return Blocks(down, runs, run, items, parts, c_block, o_block, c_blocks, o_blocks)
+
+
+@functools.lru_cache(maxsize=1024)
+def plan(geometry: Convolution) -> Plan:
+    """The plan of a weight gradient."""
+    lanes, registers = machine.vectors().lanes(FLOAT), machine.vectors().registers
+    size, groups, b = FLOAT * lanes, geometry.groups, parts_and_blocks(geometry)
+    channels, filters = geometry.in_channels // groups, geometry.out_channels // groups
+    (height, width), (out_height, out_width) = geometry.input_size, geometry.output_size
+    (top, _), (left, _) = geometry.padding
+    most = -(-b.items // b.parts)
+    chunk = -(-most // -(-most // max(1, TILES // b.run)))
+    slots = -(-chunk * b.run // 4) * 4
+    v_step, g_step = padded(slots * b.c_block * FLOAT), padded(slots * 2 * size)
+    d_step, pitch = padded(b.c_block * 2 * size), padded((b.run * TILE + 2 + lanes) * size)
+    numbers = TAPS * groups * filters * channels
+    part_size = padded(FLOAT * numbers)
+    g = PRODUCTS * v_step
+    d = g + PRODUCTS * g_step
+    strip = d + PRODUCTS * d_step * -(-b.o_block // (2 * lanes))
+    sizes = Layout(
+        groups, channels, filters, height, width, out_height, out_width, top, left,
+        b.run, b.runs, b.down, b.items, b.parts, chunk, b.c_block, b.o_block, b.c_blocks, b.o_blocks,
+        v_step, g_step, d_step, slots, pitch, part_size, b.parts * part_size if b.parts > 1 else 0,
+        strip + max(SIDE * pitch, (TAPS + 1) * lanes * size), g, d, strip,
+    )  # fmt: skip
+    steps = [(blocks_body(lanes, registers), sizes, groups * b.c_blocks * b.o_blocks * b.parts, 8)]
+    if b.parts > 1:
+        steps.append((parts_body(lanes), sizes, -(-numbers // PIECE), 2))
+    return Plan(sizes, native.Program(steps, b.items * b.run * PRODUCTS * groups * channels * filters))

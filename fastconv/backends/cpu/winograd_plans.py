@@ -1,0 +1,176 @@
+"""Plans of Winograd's convolution: in which order, in which blocks, with how much workspace, and what it costs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from fastconv.backends.cpu import machine, native, winograd_gradient
+from fastconv.backends.cpu.winograd_blocks import Layout, padded
+from fastconv.backends.cpu.winograd_bodies import CHANNELS, blocks_body, filters_body, inputs_body, tiles_body
+from fastconv.backends.cpu.winograd_tiles import FLOAT
+from fastconv.geometry import Convolution
+
+RUN = 28  # tiles in a row of a block, at most: a strip of them stays in the first-level cache
+TILES = 64  # of a block, at most, and in all images where the order is by filters
+DEPTH = 128  # channels whose filters are transformed at a time: they stay in the second-level cache
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A forward pass or an input gradient: its sizes, for each group."""
+
+    batch: int
+    groups: int
+    channels: int
+    filters: int
+    input_size: tuple[int, int]
+    output_size: tuple[int, int]
+    padding: tuple[int, int]  # before
+    turned: bool
+
+    def tiles(self, m: int) -> tuple[int, int, int]:
+        """Rows of tiles in an image, runs in a row, tiles in a run."""
+        down, across = (-(-size // m) for size in self.output_size)
+        runs = -(-across // RUN)
+        return down, runs, -(-across // runs)
+
+
+@functools.lru_cache(maxsize=1024)
+def problem(geometry: Convolution, turned: bool) -> Problem:
+    """The forward pass of a geometry, or its input gradient, which is one with turned filters."""
+    groups, (top, left) = geometry.groups, (before for before, _ in geometry.padding)
+    channels, filters = geometry.in_channels // groups, geometry.out_channels // groups
+    height, width = geometry.input_size
+    size, out = (height, width), (geometry.output_size[0], geometry.output_size[1])
+    if turned:
+        return Problem(geometry.batch, groups, filters, channels, out, size, (2 - top, 2 - left), True)
+    return Problem(geometry.batch, groups, channels, filters, size, out, (top, left), False)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a pass is computed: its loops' layout, its program, and its workspace for the plan's threads."""
+
+    sizes: Layout
+    program: native.Program
+    workspace: int  # bytes
+    by_filters: bool
+
+
+def filter_sizes(task: Problem, m: int, depth: int) -> tuple[int, int]:
+    """Bytes from one of U's products to the next, and of all of U."""
+    size = FLOAT * machine.vectors().lanes(FLOAT)
+    step = padded(-(-depth // 4) * 4 * 2 * size)
+    blocks = task.groups * -(-task.filters // (2 * machine.vectors().lanes(FLOAT)))
+    return step, blocks * (m + 2) ** 2 * step
+
+
+def block_count(task: Problem, threads: int, m: int, by_filters: bool) -> int:
+    """How many blocks the tiles fall into."""
+    lanes = machine.vectors().lanes(FLOAT)
+    down, runs, run = task.tiles(m)
+    items = task.batch * down * runs
+    channels, cache = -(-task.channels // lanes) * lanes, machine.cache_bytes(2, 1 << 20)
+    if by_filters:
+        return -(-items * run // TILES)
+    each = (m + 2) ** 2 * FLOAT * (channels + 2 * lanes)
+    most = max(8, min(TILES, int(0.7 * cache) // each))
+    blocks = max(-(-items * run // most), min(items, 2 * threads))
+    return min(items, -(-blocks // threads) * threads)
+
+
+@functools.lru_cache(maxsize=1024)
+def plan(task: Problem, threads: int, m: int, kept: bool) -> Plan:
+    """The plan of a pass; `kept` filters are transformed already."""
+    down, runs, run = task.tiles(m)
+    items = task.batch * down * runs
+    by_filters = items * run <= TILES
+    blocks = block_count(task, threads, m, by_filters)
+    depth = min(task.channels, DEPTH) if by_filters and not kept else task.channels
+    sizes, workspace = laid_out(task, m, (items, blocks), depth, by_filters, kept, threads)
+    return Plan(sizes, native.Program(steps(task, sizes, m, by_filters, kept), work(task, m)), workspace, by_filters)
+
+
+def laid_out(
+    task: Problem, m: int, split: tuple[int, int], depth: int, by_filters: bool, kept: bool, threads: int
+) -> tuple[Layout, int]:
+    """The loops' layout and the bytes of its workspace."""
+    lanes, products, cache = machine.vectors().lanes(FLOAT), (m + 2) ** 2, machine.cache_bytes(2, 1 << 20)
+    size, (down, runs, run), (items, blocks) = FLOAT * lanes, task.tiles(m), split
+    slots = -(-(-(-items // blocks) * run) // 4) * 4
+    v_step = padded(slots * -(-task.channels // lanes) * size)
+    u_step, all_filters = filter_sizes(task, m, depth)
+    m_step, pitch = padded(slots * 2 * size), padded((run * m + 2 + lanes) * size)
+    shared, own = task.groups * blocks * products * v_step, 0 if kept else products * u_step
+    if not by_filters:
+        shared, own = 0 if kept else all_filters, products * v_step
+    strip = own + products * m_step
+    bias = strip + max((m + 2) * pitch, 10 * lanes * size)
+    end = bias + size
+    sizes = Layout(
+        task.groups, task.channels, task.filters, *task.input_size, *task.output_size, *task.padding, task.turned,
+        run, runs, down, items, blocks, v_step, u_step, m_step,
+        v_step if by_filters and products * v_step > cache // 4 else 0,
+        u_step if (kept or not by_filters) and all_filters > cache // 2 else 0,
+        slots, depth, pitch, shared, end, own, strip, bias,
+    )  # fmt: skip
+    return sizes, shared + threads * end
+
+
+def steps(task: Problem, sizes: Layout, m: int, by_filters: bool, kept: bool) -> list[Any]:
+    """The steps of a plan's program."""
+    lanes, registers = machine.vectors().lanes(FLOAT), machine.vectors().registers
+    if by_filters:
+        filter_blocks = task.groups * -(-task.filters // (2 * lanes))
+        return [
+            (inputs_body(lanes, m), sizes, task.groups * sizes.blocks * -(-task.channels // lanes), 4),
+            (blocks_body(lanes, registers, m, kept), sizes, sizes.blocks * filter_blocks, 8),
+        ]
+    multiply = (tiles_body(lanes, registers, m), sizes, task.groups * sizes.blocks, 8)
+    return [multiply] if kept else [filter_step(task, sizes, m), multiply]
+
+
+def filter_step(task: Problem, sizes: Layout, m: int) -> Any:
+    """The step that transforms all filters."""
+    lanes = machine.vectors().lanes(FLOAT)
+    return filters_body(lanes, m), sizes, task.groups * -(-task.filters // lanes) * -(-task.channels // CHANNELS), 4
+
+
+@functools.lru_cache(maxsize=1024)
+def filters_plan(task: Problem, m: int, threads: int) -> tuple[Plan, int]:
+    """The plan that only transforms the filters, and how many bytes they become."""
+    sizes, workspace = laid_out(task, m, (1, 1), task.channels, False, True, threads)
+    pairs = task.groups * task.filters * task.channels
+    program = native.Program([filter_step(task, sizes, m)], pairs * (m + 2) ** 2)
+    return Plan(sizes, program, workspace, False), filter_sizes(task, m, task.channels)[1]
+
+
+def work(task: Problem, m: int) -> int:
+    """Products of transformed tiles and filters."""
+    down, runs, run = task.tiles(m)
+    return task.batch * down * runs * run * task.groups * task.channels * task.filters * (m + 2) ** 2
+
+
+# Cycles that one thread takes to transform a vector's tile of the input, of grad_output, of the output, and a vector's
+# filter either way, with its share of copies and of what comes from memory.
+INPUT, GRAD, OUTPUT, FILTER = 340.0, 220.0, 230.0, 200.0
+FLUSH = 1.05  # a product's time over that of its arithmetic
+
+
+def cost(geometry: Convolution, operation: str, m: int = 4, kept: bool = False) -> float:
+    """Cycles that one thread takes: for "forward", "input_grad" or "weight_grad"; `kept` filters cost nothing."""
+    lanes = machine.vectors().lanes(FLOAT)
+    task = problem(geometry, operation == "input_grad")
+    down, runs, run = task.tiles(m)
+    tiles = task.batch * task.groups * down * runs * run
+    inner, outer = -(-task.channels // lanes), -(-task.filters // lanes)
+    scale = (m + 2) ** 2 / 36
+    product = FLUSH * tiles * (m + 2) ** 2 * task.channels * outer / 2
+    if operation == "weight_grad":
+        sizes = winograd_gradient.parts_and_blocks(geometry)
+        inputs = tiles * (INPUT * inner * sizes.o_blocks + GRAD * outer * sizes.c_blocks)
+        return inputs + product + FILTER * outer * task.channels * task.groups * sizes.parts
+    transforms = tiles * scale * (INPUT * inner + OUTPUT * outer)
+    return transforms + product + (0.0 if kept else FILTER * scale * outer * task.channels * task.groups)

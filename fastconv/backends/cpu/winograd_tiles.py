@@ -1,0 +1,231 @@
+"""The instructions of Winograd's convolution: transforms of tiles, transposes, and the product of what they make.
+
+An n x n tile of the input, n = m + r - 1, gives m x m outputs of an r x r filter as `A^T [(G g G^T) * (B^T d B)] A`:
+n * n products instead of (m * r)^2. A transform works on a grid of vectors whose lanes are channels, so that no lane
+idles whatever the image's size; the sum over channels makes of each of the n * n products a product of matrices.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, Value, instruction
+from fastconv.typing import Array
+
+FLOAT = 4  # bytes; float64 needs more accuracy than these transforms have
+OUTPUT, WEIGHT, INPUT = range(3)
+
+# Where the polynomials are evaluated: 0, then pairs +-p, and infinity, which goes without saying. For n = 6 these err 3
+# to 6 times less than 0, +-1, +-2.
+POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
+LINE = 64  # bytes of a cache line
+UNROLLED = 4  # steps of a product's sum; its depth is a multiple
+
+
+@functools.cache
+def matrices(m: int, r: int) -> tuple[Array, Array, Array]:
+    """A^T, G and B^T of m outputs and r taps, after Cook and Toom."""
+    points = np.array(POINTS[m + r - 1])
+    others = [np.delete(points, i) for i in range(len(points))]
+    scale = [np.prod(p - rest) for p, rest in zip(points, others, strict=True)]
+    output = np.vander(points, m, increasing=True).T
+    weight = np.vander(points, r, increasing=True) / np.array(scale)[:, None]
+    rows = [[*np.poly(rest)[::-1], 0.0] for rest in others] + [np.poly(points)[::-1]]
+    return np.c_[output, np.eye(m)[-1]], np.r_[weight, np.eye(r)[-1:]], np.array(rows)
+
+
+def product(e: Emit, matrix: Array, xs: Sequence[Value]) -> list[Value]:
+    """Matrix @ xs. A pair of points +-p shares the sum and the difference of its terms, or its even and odd part."""
+    rows, columns = matrix.shape
+    if rows < columns:  # A^T: columns j and j + 1 differ in the sign of the odd rows
+        pairs = range(1, columns - 1, 2)
+        sums, differences = (
+            [xs[0], *(combine(xs[j], xs[j + 1]) for j in pairs), xs[-1]] for combine in (e.b.fadd, e.b.fsub)
+        )
+        kept = [0, *pairs, columns - 1]
+        return [e.dot(list(matrix[i, kept]), differences if i % 2 else sums) for i in range(rows)]
+    found, odd = [e.dot(list(matrix[0]), xs)], np.arange(columns) % 2
+    for row in matrix[1:-1:2]:
+        u, v = e.dot(list(row * (1 - odd)), xs), e.dot(list(row * odd), xs)
+        found += [e.b.fadd(u, v), e.b.fsub(u, v)]
+    return [*found, e.dot(list(matrix[-1]), xs)]
+
+
+def both_sides(e: Emit, matrix: Array, source: Value, row: Value, column: Value) -> list[list[Value]]:
+    """Matrix @ grid @ matrix^T of the grid of vectors at an address, with the bytes between rows and columns."""
+    n, size = range(matrix.shape[0]), range(matrix.shape[1])
+    half = [product(e, matrix, [e.load(e.at(source, (r, row), (c, column))) for r in size]) for c in size]
+    return [product(e, matrix, [values[i] for values in half]) for i in n]
+
+
+@instruction(5)
+def transform(e, m, r, kind, source, row, column, target, to_row, to_column, ahead):  # type: ignore[no-untyped-def]
+    """One tile, from a grid of vectors at `source` to one at `target`; lines `ahead` are made ready for the next."""
+    for i, values in enumerate(both_sides(e, matrices(m, r)[kind], source, row, column)):
+        for j, value in enumerate(values):
+            place = e.at(target, (i, to_row), (j, to_column))
+            e.store(value, place)
+            fetch(e, e.at(place, ahead), WRITE, 3)
+
+
+READ, WRITE = 0, 1
+
+
+def fetch(e: Emit, address: Value, purpose: int, level: int) -> None:
+    """Bring a cache line into the first (3) or second (2) level of the cache."""
+    e.call("llvm.prefetch.p0", ir.VoidType(), e.pointer(address, I8), I32(purpose), I32(level), I32(1))
+
+
+def fetch_lines(e: Emit, address: Value, distance: Value, size: int) -> None:
+    """Bring `size` bytes that lie at a distance into the second level of the cache; none if it is 0."""
+    with e.b.if_then(e.b.icmp_signed("!=", distance, I64(0))):
+        for line in range(0, size, LINE):
+            fetch(e, e.at(address, distance, line), READ, 2)
+
+
+@instruction(4)
+def transform_to_output(e, m, r, bias, source, row, column, target, to_row, to_column):  # type: ignore[no-untyped-def]
+    """One tile of the output, with the vector at `bias` added."""
+    start = e.load(bias)
+    for i, values in enumerate(both_sides(e, matrices(m, r)[OUTPUT], source, row, column)):
+        for j, value in enumerate(values):
+            e.store(e.b.fadd(value, start), e.at(target, (i, to_row), (j, to_column)))
+
+
+@instruction(2)
+def clear(e, target):  # type: ignore[no-untyped-def]
+    """A vector of zeros."""
+    e.store(e.zero, target)
+
+
+@instruction(2)
+def transpose(e, source, pitch, rows, columns, target, to_pitch, to_rows, to_columns):  # type: ignore[no-untyped-def]
+    """Turn a square of numbers: `rows` x `columns` are read, the rest are 0; `to_rows` x `to_columns` are written.
+
+    Nothing else is touched in memory. Masks cost much where the processor has none, so full squares go without.
+    """
+    lanes = range(e.lanes)
+    whole = e.b.and_(e.b.icmp_signed(">=", rows, I64(e.lanes)), e.b.icmp_signed(">=", columns, I64(e.lanes)))
+    with e.b.if_else(whole) as (full, part):
+        with full:
+            plain, after_plain = [e.load(e.at(source, (i, pitch))) for i in lanes], e.b.block
+        with part:
+            masks = row_masks(e, rows, columns)
+            masked = [e.masked_load(mask, e.at(source, (i, pitch))) for i, mask in enumerate(masks)]
+            after_masked = e.b.block
+    loaded = [e.b.phi(e.vector) for _ in lanes]
+    for phi, u, v in zip(loaded, plain, masked, strict=True):
+        phi.add_incoming(u, after_plain)
+        phi.add_incoming(v, after_masked)
+    values = e.transposed(loaded)
+    whole = e.b.and_(e.b.icmp_signed(">=", to_rows, I64(e.lanes)), e.b.icmp_signed(">=", to_columns, I64(e.lanes)))
+    with e.b.if_else(whole) as (full, part):
+        with full:
+            for i, value in enumerate(values):
+                e.store(value, e.at(target, (i, to_pitch)))
+        with part:
+            for i, (value, mask) in enumerate(zip(values, row_masks(e, to_rows, to_columns), strict=True)):
+                e.masked_store(value, mask, e.at(target, (i, to_pitch)))
+
+
+def row_masks(e: Emit, rows: Value, columns: Value) -> list[Value]:
+    """For each row of a square the mask of the lanes in its first `rows` rows and `columns` columns."""
+    return [e.first(e.b.select(e.b.icmp_signed("<", I64(i), rows), columns, I64(0))) for i in range(e.lanes)]
+
+
+@instruction(2)
+def copy_first(e, source, count, target):  # type: ignore[no-untyped-def]
+    """A vector of which `count` lanes are read, the others 0."""
+    e.store(e.masked_load(e.first(count), source), target)
+
+
+@instruction(2)
+def sum_parts(e, source, distance, parts, count, target):  # type: ignore[no-untyped-def]
+    """A vector of `count` numbers: the sum of so many, in their order."""
+    mask = e.first(count)
+    total = e.loop(
+        e.b.sub(parts, I64(1)),
+        [e.masked_load(mask, source)],
+        lambda i, sums: [e.b.fadd(sums[0], e.masked_load(mask, e.at(source, e.b.mul(e.b.add(i, I64(1)), distance))))],
+    )
+    e.masked_store(total[0], mask, target)
+
+
+@instruction(6)
+def multiply_add(e, most, vectors, step, along, rows, a, chunk, b, depth, c, add, a_next, b_next):  # type: ignore[no-untyped-def]
+    """c[i, :] (+)= sum over k of a[k // lanes * chunk + k % lanes * along + i * step] * b[k, :], i < rows.
+
+    `rows` is an even number up to `most`, `depth` a multiple of UNROLLED; addresses and distances count bytes; c's rows
+    are as wide as b's, `vectors` vectors. Unless `add`, the sums start at 0. What lies `a_next` after a and `b_next`
+    after b is fetched for the next product, unless they are 0; of a only where its rows are side by side.
+    """
+    done = e.b.append_basic_block("done")
+    choice = e.b.switch(rows, done)
+    for count in range(2, most + 1, 2):
+        block = e.b.append_basic_block(f"rows{count}")
+        choice.add_case(I64(count), block)
+        e.b.position_at_end(block)
+        register_tile(e, (count, vectors), (step, along), (a, chunk, b, depth, c, add), (a_next, b_next))
+        e.b.branch(done)
+    e.b.position_at_end(done)
+
+
+def register_tile(
+    e: Emit, shape: tuple[int, int], strides: tuple[int, int], operands: Sequence[Value], following: Sequence[Value]
+) -> None:
+    """The product of `multiply_add` for a number of rows: their sums are all in registers."""
+    (rows, vectors), (step, along), size = shape, strides, FLOAT * e.lanes
+    a, chunk, b, depth, c, add = operands
+    grid = [(i, j) for i in range(rows) for j in range(vectors)]
+    before = e.b.block
+    with e.b.if_then(e.b.icmp_signed("!=", add, I64(0))):
+        old = [e.load(c, (i * vectors + j) * size) for i, j in grid]
+        loaded = e.b.block
+    start = [e.b.phi(e.vector) for _ in grid]
+    for phi, value in zip(start, old, strict=True):
+        phi.add_incoming(e.zero, before)
+        phi.add_incoming(value, loaded)
+
+    def unrolled(index: Value, sums: list[Value]) -> list[Value]:
+        k = e.b.mul(index, I64(UNROLLED))
+        place = e.b.lshr(k, I64(e.lanes.bit_length() - 1)), e.b.and_(k, I64(e.lanes - 1))
+        part = e.at(a, e.b.mul(place[0], chunk))
+        left, right = e.at(part, (along, place[1])), e.at(b, (vectors * size, k))
+        if step == size:
+            share = e.at(part, (rows * FLOAT, place[1]))
+            fetch_lines(e, share, following[0], UNROLLED * rows * FLOAT)
+            fetch_lines(e, right, following[1], UNROLLED * vectors * size)
+        for s in range(UNROLLED):
+            row = [e.load(right, (s * vectors + j) * size) for j in range(vectors)]
+            for i in range(rows):  # in this order, which the compiler keeps: all loads first would spill registers
+                number = e.splat(e.number(left, s * along + i * step))
+                for j in range(vectors):
+                    sums[i * vectors + j] = e.fma(number, row[j], sums[i * vectors + j])
+        return sums
+
+    sums = e.loop(e.b.lshr(depth, I64(UNROLLED.bit_length() - 1)), start, unrolled)
+    for (i, j), value in zip(grid, sums, strict=True):
+        e.store(value, c, (i * vectors + j) * size)
+
+
+def fields(layout: Any) -> Any:
+    """An instruction that reads a named tuple of int64, which a plan fixed, from an address."""
+    kind = types.NamedUniTuple(types.int64, len(layout._fields), layout)
+
+    @intrinsic
+    def read(typingctx, plan):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+            base = builder.inttoptr(values[0], I64.as_pointer())
+            words = [builder.load(builder.gep(base, [I64(i)])) for i in range(len(kind))]
+            return context.make_tuple(builder, kind, words)
+
+        return kind(types.int64), codegen
+
+    return read

@@ -1,0 +1,207 @@
+"""Winograd's convolution against the reference in float64."""
+
+import ctypes
+import hashlib
+import mmap
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from fastconv.backends.cpu import finite, winograd
+from fastconv.backends.cpu.machine import WIDTHS, host_vectors
+from fastconv.backends.reference import convolution as reference
+from fastconv.geometry import convolution
+
+# Rounding errors of F(4 x 4), relative to the largest output, grow with the root of the channels: 1e-5 is twice what
+# 512 channels show. F(2 x 2) errs like a direct sum.
+BOUND = {4: 1e-5, 2: 2e-6}
+
+
+@st.composite
+def geometries(draw):
+    """Convolutions of 3 x 3 with channels that fill no vector, any padding, and images down to a pixel."""
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    channels, filters = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    padding = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(2))
+    size = tuple(max(3 - sum(p), draw(st.integers(1, 22)), 1) for p in padding)
+    x = (draw(st.integers(1, 3)), channels * groups, *size)
+    return convolution(x, (filters * groups, channels, 3, 3), 1, padding, 1, groups)
+
+
+def arrays(geometry, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = geometry.input_shape, geometry.weight_shape, geometry.output_shape
+    return [rng.standard_normal(shape, np.float32) for shape in shapes]
+
+
+def biases(geometry):
+    rng = np.random.default_rng(1)
+    return [rng.standard_normal(count, np.float32) for count in (geometry.out_channels, geometry.in_channels)]
+
+
+def all_passes(geometry, m, threads):
+    x, weight, grad = arrays(geometry)
+    bias, back_bias = biases(geometry)
+    y, grad_x, grad_weight = (np.full_like(a, np.nan) for a in (grad, x, weight))
+    winograd.forward(x, weight, bias, y, geometry, threads, m)
+    winograd.input_grad(weight, grad, back_bias, grad_x, geometry, threads, m)
+    winograd.weight_grad(x, grad, grad_weight, geometry, threads)
+    return y, grad_x, grad_weight
+
+
+def expected(geometry):
+    x, weight, grad = (a.astype(np.float64) for a in arrays(geometry))
+    bias, back_bias = biases(geometry)
+    return (
+        reference.convolution(x, weight, bias, geometry),
+        reference.convolution_input_grad(weight, grad, geometry, back_bias),
+        reference.convolution_weight_grad(x, grad, geometry),
+    )
+
+
+def errors(found, wanted):
+    return [np.abs(f - w).max() / np.abs(w).max() for f, w in zip(found, wanted, strict=True)]
+
+
+@pytest.mark.parametrize("m", [2, 4])
+@given(geometry=geometries())
+def test_every_pass_is_the_reference(m, geometry):
+    worst = errors(all_passes(geometry, m, 2), expected(geometry))
+    assert max(worst[:2]) < BOUND[m]
+    assert worst[2] < BOUND[4]
+
+
+@pytest.mark.parametrize("m", [2, 4])
+@given(geometry=geometries())
+def test_one_thread_and_two_give_the_same_bits(m, geometry):
+    for one, two in zip(all_passes(geometry, m, 1), all_passes(geometry, m, 2), strict=True):
+        assert_array_equal(one, two)
+
+
+# More tiles than a block holds, several runs in a row, more channels and filters than a block, many parts.
+LARGE = [
+    ((2, 64, 40, 40), 64, 1),
+    ((1, 70, 9, 230), 100, ((0, 1), (2, 0))),
+    ((9, 130, 14, 14), 33, 1),
+    ((1, 300, 5, 6), 150, 2),
+]
+
+
+@pytest.mark.parametrize(("shape", "filters", "padding"), LARGE)
+def test_large_layers(shape, filters, padding):
+    geometry = convolution(shape, (filters, shape[1], 3, 3), 1, padding, 1, 1)
+    found = all_passes(geometry, 4, 2)
+    assert max(errors(found, expected(geometry))) < BOUND[4]
+    for one, two in zip(all_passes(geometry, 4, 1), found, strict=True):
+        assert_array_equal(one, two)
+
+
+def test_an_impulse_shows_the_filter():
+    geometry = convolution((1, 1, 5, 5), (1, 1, 3, 3), 1, 1, 1, 1)
+    x, weight, y = (
+        np.zeros((1, 1, 5, 5), np.float32),
+        np.arange(9, dtype=np.float32),
+        np.empty((1, 1, 5, 5), np.float32),
+    )
+    x[0, 0, 2, 2] = 1
+    winograd.forward(x, weight.reshape(1, 1, 3, 3), None, y, geometry, 1, 2)
+    assert_array_equal(y[0, 0, 1:4, 1:4], weight[::-1].reshape(3, 3))
+
+
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize("shape", [(2, 40, 12, 12), (8, 20, 30, 30)])
+def test_kept_filters_change_no_bit(m, shape):
+    geometry = convolution(shape, (50, shape[1], 3, 3), 1, 1, 1, 1)
+    x, weight, grad = arrays(geometry)
+    bias, back_bias = biases(geometry)
+    y, grad_x, _ = all_passes(geometry, m, 2)
+    kept, kept_turned = (winograd.transformed(weight, geometry, 2, m, turned) for turned in (False, True))
+    found, found_x = np.empty_like(y), np.empty_like(grad_x)
+    winograd.forward(x, kept, bias, found, geometry, 2)
+    winograd.input_grad(kept_turned, grad, back_bias, found_x, geometry, 2)
+    assert_array_equal(found, y)
+    assert_array_equal(found_x, grad_x)
+    with pytest.raises(ValueError, match="turned=True: False is accepted"):
+        winograd.forward(x, kept_turned, bias, found, geometry, 2)
+
+
+@given(size=st.integers(1, 200_000), place=st.integers(0, 199_999), value=st.sampled_from([np.inf, -np.inf, np.nan]))
+@settings(max_examples=15)
+def test_one_number_that_is_not_finite_is_found(size, place, value):
+    for dtype in (np.float32, np.float64):
+        array = np.full(size, np.finfo(dtype).max, dtype)
+        assert finite.all_finite(array, 2)
+        array[place % size] = value
+        assert not finite.all_finite(array, 2)
+
+
+def test_cost_grows_with_the_work():
+    small, large = (convolution((n, 64, 28, 28), (64, 64, 3, 3), 1, 1, 1, 1) for n in (1, 16))
+    for operation in ("forward", "input_grad", "weight_grad"):
+        assert 0 < winograd.cost(small, operation) < winograd.cost(large, operation)
+    assert winograd.cost(small, "forward", kept=True) < winograd.cost(small, "forward")
+
+
+def guarded(array, at_end):
+    """A copy that ends right before, or begins right after, a page that can't be touched."""
+    page = mmap.PAGESIZE
+    inside = -(-array.nbytes // page) * page
+    memory = mmap.mmap(-1, inside + 2 * page)
+    start = np.frombuffer(memory, np.uint8).ctypes.data
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for wall in (start, start + page + inside):
+        assert protect(wall, page, 0) == 0
+    place = page + (inside - array.nbytes if at_end else 0)
+    copy = np.frombuffer(memory, array.dtype, array.size, place).reshape(array.shape)
+    copy[:] = array
+    return copy
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs mprotect")
+@pytest.mark.parametrize("at_end", [False, True])
+@given(geometry=geometries())
+@settings(max_examples=15)
+def test_no_byte_outside_of_the_arrays_is_touched(at_end, geometry):
+    x, weight, grad = (guarded(a, at_end) for a in arrays(geometry))
+    bias, back_bias = (guarded(b, at_end) for b in biases(geometry))
+    y, grad_x, grad_weight = (guarded(np.zeros_like(a), at_end) for a in (grad, x, weight))
+    for m in (2, 4):
+        winograd.forward(x, weight, bias, y, geometry, 2, m)
+        winograd.input_grad(weight, grad, back_bias, grad_x, geometry, 2, m)
+    winograd.weight_grad(x, grad, grad_weight, geometry, 2)
+    assert finite.all_finite(x, 2)
+
+
+def bits():
+    """A digest of every pass of some layers, and their errors, on this process's vectors."""
+    worst, digest = 0.0, hashlib.sha256()
+    for shape, filters, groups, m in [
+        ((2, 21, 13, 17), 37, 1, 4),
+        ((1, 10, 9, 9), 12, 2, 2),
+        ((5, 70, 14, 30), 66, 1, 4),
+    ]:
+        geometry = convolution(shape, (filters, shape[1] // groups, 3, 3), 1, ((1, 2), (0, 1)), 1, groups)
+        found = all_passes(geometry, m, 2)
+        worst = max(worst, *errors(found, expected(geometry)))
+        for array, again in zip(found, all_passes(geometry, m, 1), strict=True):
+            assert_array_equal(array, again)
+            digest.update(array.tobytes())
+    return worst, digest.hexdigest()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_vector_width(width):
+    if width > host_vectors().bits:
+        pytest.skip("the processor has no such vectors")
+    environment = {**os.environ, "FASTCONV_VECTOR_BITS": str(width)}
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_winograd; print(*test_winograd.bits())"
+    call = [sys.executable, "-c", code, os.path.dirname(__file__)]  # noqa: PTH120
+    run = subprocess.run(call, env=environment, capture_output=True, text=True, check=True)
+    assert float(run.stdout.split()[0]) < BOUND[4]
