@@ -15,10 +15,15 @@ GAIN = 0.9  # of the direct algorithm's time that another one may take, for its 
 
 
 @lru_cache(maxsize=4096)
-def choose(geometry: Convolution, which: str, item: int, threads: int) -> str:
-    """ "direct" or "winograd", for the "forward" pass, the "input_grad" or the "weight_grad"."""
-    if item != SINGLE or not winograd.suits(geometry) or len(geometry.kernel_size) != 2:
-        return "direct"
+def choose(geometry: Convolution, which: str, item: int, threads: int, algorithm: str = "auto") -> str:
+    """The algorithm for the "forward" pass, the "input_grad" or the "weight_grad" of numbers of `item` bytes.
+
+    What is asked for is chosen where it can be, and "direct" where it can't.
+    """
+    if algorithm in ("direct", "fft") or item != SINGLE or not winograd.suits(geometry):
+        return "fft" if algorithm == "fft" else "direct"
+    if algorithm == "winograd":
+        return algorithm
     faster = winograd.cost(geometry, which) < GAIN * direct_cost(geometry, which, item, threads)
     return "winograd" if faster else "direct"
 

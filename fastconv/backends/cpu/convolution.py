@@ -15,12 +15,19 @@ from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
 
-def convolution(x: Array, weight: Array, bias: Array | None, geometry: Convolution) -> Array:
+def convolution(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    geometry: Convolution,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
-    y = np.empty(geometry.output_shape, x.dtype)
+    y = np.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
         count = threads.get_num_threads()
-        if fast(geometry, "forward", count, x, weight):
+        if fast(geometry, "forward", count, algorithm, x, weight):
             winograd.forward(x, weight, bias, y, geometry, count)
             return y
         plan = plans.planned(geometry, False, x.itemsize, count)
@@ -29,32 +36,40 @@ def convolution(x: Array, weight: Array, bias: Array | None, geometry: Convoluti
 
 
 def convolution_input_grad(
-    weight: Array, grad_output: Array, geometry: Convolution, bias: Array | None = None
+    weight: Array,
+    grad_output: Array,
+    geometry: Convolution,
+    bias: Array | None = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
 ) -> Array:
     """grad_x[n, c, p * stride + r * dilation - padding] += weight[o, c, r] grad_output[n, o, p].
 
     A bias starts each channel: then it is the transposed convolution, whose output this gradient is.
     """
-    grad_x = np.empty(geometry.input_shape, grad_output.dtype)
+    grad_x = np.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
         count = threads.get_num_threads()
-        if fast(geometry, "input_grad", count, grad_output, weight):
+        if fast(geometry, "input_grad", count, algorithm, grad_output, weight):
             winograd.input_grad(weight, grad_output, bias, grad_x, geometry, count)
             return grad_x
         plan = plans.planned(geometry, True, grad_output.itemsize, count)
         start = plan.no_bias if bias is None else bias
         if not run(plan, grad_output, weight, start, grad_x):
-            return plain.convolution_input_grad(weight, grad_output, start, geometry)
+            grad_x[...] = plain.convolution_input_grad(weight, grad_output, start, geometry)
     return grad_x
 
 
-def convolution_weight_grad(x: Array, grad_output: Array, geometry: Convolution) -> Array:
+def convolution_weight_grad(
+    x: Array, grad_output: Array, geometry: Convolution, algorithm: str = "auto", out: Array | None = None
+) -> Array:
     """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p * stride + r * dilation - padding]."""
+    grad_weight = np.empty(geometry.weight_shape, x.dtype) if out is None else out
     if not (grad_output.size and x.size):
-        return np.zeros(geometry.weight_shape, x.dtype)
-    grad_weight = np.empty(geometry.weight_shape, x.dtype)
+        grad_weight[...] = 0
+        return grad_weight
     count = threads.get_num_threads()
-    if fast(geometry, "weight_grad", count, x, grad_output):
+    if fast(geometry, "weight_grad", count, algorithm, x, grad_output):
         winograd.weight_grad(x, grad_output, grad_weight, geometry, count)
         return grad_weight
     plan = weight_plans.planned(geometry, x.itemsize, count)
@@ -66,9 +81,9 @@ def convolution_weight_grad(x: Array, grad_output: Array, geometry: Convolution)
     return grad_weight
 
 
-def fast(geometry: Convolution, which: str, count: int, *arrays: Array) -> bool:
+def fast(geometry: Convolution, which: str, count: int, algorithm: str, *arrays: Array) -> bool:
     """Whether Winograd's algorithm is to be used: numbers that are not finite would spread in it."""
-    if choose(geometry, which, arrays[0].itemsize, count) == "direct":
+    if choose(geometry, which, arrays[0].itemsize, count, algorithm) != "winograd":
         return False
     return all(all_finite(array, count) for array in arrays)
 
