@@ -87,12 +87,8 @@ def calls(case, x, weight, bias, grad, bias_x, into):
         more = options | {"output_padding": extra}
         found |= {
             "conv_transpose": lambda: named("conv_transpose{}d")(grad, weight, bias_x, **more),
-            "conv_transpose_input_grad": lambda: named("conv_transpose{}d_input_grad")(
-                grad.shape, weight, x, **more
-            ),
-            "conv_transpose_weight_grad": lambda: named("conv_transpose{}d_weight_grad")(
-                grad, weight.shape, x, **more
-            ),
+            "conv_transpose_input_grad": lambda: named("conv_transpose{}d_input_grad")(grad.shape, weight, x, **more),
+            "conv_transpose_weight_grad": lambda: named("conv_transpose{}d_weight_grad")(grad, weight.shape, x, **more),
         }
     return found
 
