@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up; a module imports only from floors below its own, or from its own.
 FLOORS = [
     {"errors", "files", "typing"},
-    {"geometry", "threads"},
+    {"geometry", "algorithms", "threads"},
     {"backends"},
     {"functional", "filters"},
     {"signal", "ndimage", "template", "nn"},

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import backends
+from fastconv import algorithms, backends
 from fastconv.errors import BackendUnavailableError
-from fastconv.geometry import hashable
+from fastconv.geometry import Convolution, hashable
 from fastconv.typing import Array, Shape
 
 HALF, SINGLE, DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
@@ -108,12 +108,65 @@ def size(value: object, name: str) -> Shape:
     return sizes
 
 
-def back(y: Array, dtype: np.dtype[Any], unbatched: bool = False) -> Array:
-    """A result in the caller's dtype, without the batch axis if x came without."""
+def back(y: Array, dtype: np.dtype[Any], unbatched: bool = False, out: Array | None = None) -> Array:
+    """A result in the caller's dtype, without the batch axis if x came without; `out` itself where there is one."""
+    if out is not None:
+        if y.dtype != dtype:
+            with np.errstate(over="ignore"):
+                out[...] = y.reshape(out.shape)
+        return out
     if y.dtype != dtype:
         with np.errstate(over="ignore"):  # what float16 can't hold is an infinity, without a warning
             y = y.astype(dtype)
     return y[0] if unbatched else y
+
+
+def asked(
+    algorithm: object,
+    out: object,
+    shape: Shape,
+    dtype: np.dtype[Any],
+    unbatched: bool,
+    geometry: Convolution,
+    inputs: dict[str, Any],
+) -> tuple[str, Any]:
+    """The algorithm of a call, and where its result of this shape goes: `out`, or None for an array of its own.
+
+    What is computed in another dtype than the caller's gets an array of its own too, which `back` copies.
+    """
+    computed = SINGLE if dtype == HALF else dtype
+    name = algorithms.chosen(algorithm, geometry, computed)
+    if out is None:
+        return name, None
+    result = output(out, shape[1:] if unbatched else shape, dtype, inputs)
+    return name, result.reshape(shape) if dtype == computed else None
+
+
+def output(out: object, shape: Shape, dtype: np.dtype[Any], inputs: dict[str, Any]) -> Array:
+    """`out` if a result of this shape and dtype can be written to it, and to none of the inputs."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out is {type(out).__name__}: a NumPy array is accepted")
+    if out.dtype != dtype:
+        raise TypeError(f"out is {out.dtype}: {dtype} is accepted, the result's dtype")
+    shaped(out, shape, "out")
+    if out.flags.num & READY != READY:
+        raise ValueError(f"out has strides {out.strides}: a C-contiguous and aligned array is accepted")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only: a writeable array is accepted")
+    for name, value in inputs.items():
+        if value is not None and overlap(out, np.asarray(value)):
+            raise ValueError(f"out overlaps {name} in memory: an array of its own is accepted")
+    return out
+
+
+def overlap(a: Array, b: Array) -> bool:
+    """Whether two arrays share memory; also where that takes long to tell."""
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # NumPy takes any
+    except np.exceptions.TooHardError:
+        return True
 
 
 def input_shape(value: object, grad_output: Array, unbatched: bool) -> Shape:

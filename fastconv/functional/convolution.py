@@ -6,9 +6,9 @@ Index letters: `n` image, `c`/`o` channel in/out, `p q` output pixel, `r s` filt
 
 from typing import Any
 
-from fastconv import backends, geometry
+from fastconv import algorithms, backends, geometry
 from fastconv.functional import checks
-from fastconv.typing import Array, ArrayLike, Padding, Size
+from fastconv.typing import Algorithm, Array, ArrayLike, Padding, Size
 
 __all__ = [
     "conv1d",
@@ -25,6 +25,7 @@ __all__ = [
     "conv3d_weight_grad",
 ]
 
+OPTIONAL = ("bias",)
 WEIGHT_AXES = {rank: f"(O, C / groups and {rank} spatial)" for rank in (1, 2, 3)}
 
 
@@ -36,6 +37,9 @@ def conv2d(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Cross-correlation of images with a bank of filters (PyTorch's conv2d: the filters are not flipped).
 
@@ -59,18 +63,26 @@ def conv2d(
         Pixels between one tap and the next.
     groups : int
         The channels fall into this many groups, each with filters of its own; C groups are a depthwise convolution.
+    algorithm : {"auto", "direct", "winograd", "fft"}
+        What computes it: "auto" is what `fastconv.set_algorithm` says, else the one that the plan for these shapes
+        chooses. "winograd" takes images, 3 x 3 taps, stride 1, dilation 1 and float32.
+    out : array, optional
+        Where the result goes: of its shape and dtype, C-contiguous, writeable, sharing no memory with an input.
 
     Returns
     -------
     array (N, O, P, Q) or (O, P, Q), dtype of x
-        With P = (H - R + padding + stride) // stride, padding counting both sides and R the dilated filter.
+        `out`, or a fresh one; with P = (H - R + padding + stride) // stride, padding counting both sides and R the
+        dilated filter.
 
     Raises
     ------
     TypeError
-        If a dtype is none of the three, or not x's; if an int is expected and something else comes.
+        If a dtype is none of the three, or not x's; if an int is expected and something else comes; if out is no
+        array of the result's dtype.
     ValueError
-        If the shapes do not fit, the filter is larger than the padded image, or an int is out of range.
+        If the shapes do not fit, the filter is larger than the padded image, or an int is out of range; if the
+        algorithm can't compute this convolution, or out can't hold the result.
 
     References
     ----------
@@ -84,7 +96,7 @@ def conv2d(
     array([[[[45., 54.],
              [81., 90.]]]])
     """
-    return _convolve(2, x, weight, bias, stride, padding, dilation, groups)
+    return _convolve(2, x, weight, bias, stride, padding, dilation, groups, algorithm, out)
 
 
 def conv1d(
@@ -95,6 +107,9 @@ def conv1d(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Cross-correlation of signals with a bank of filters (PyTorch's conv1d: the filters are not flipped).
 
@@ -107,7 +122,7 @@ def conv1d(
     >>> conv1d(step, np.array([[[0.25, 0.5, 0.25]]]), padding="same")
     array([[[0.  , 0.25, 0.75, 0.75]]])
     """
-    return _convolve(1, x, weight, bias, stride, padding, dilation, groups)
+    return _convolve(1, x, weight, bias, stride, padding, dilation, groups, algorithm, out)
 
 
 def conv3d(
@@ -118,12 +133,15 @@ def conv3d(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Cross-correlation of volumes with a bank of filters (PyTorch's conv3d: the filters are not flipped).
 
     As `conv2d`, for x (N, C, D, H, W) or (C, D, H, W) and weight (O, C / groups, T, R, S).
     """
-    return _convolve(3, x, weight, bias, stride, padding, dilation, groups)
+    return _convolve(3, x, weight, bias, stride, padding, dilation, groups, algorithm, out)
 
 
 def conv2d_input_grad(
@@ -134,6 +152,9 @@ def conv2d_input_grad(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv2d` with respect to x (PyTorch's torch.nn.grad.conv2d_input); cross-correlation's adjoint.
 
@@ -147,7 +168,7 @@ def conv2d_input_grad(
     weight : array (O, C / groups, R, S)
     grad_output : array (N, O, P, Q) or (O, P, Q), dtype of weight
         The loss's gradient with respect to y.
-    stride, padding, dilation, groups
+    stride, padding, dilation, groups, algorithm, out
         As in `conv2d`.
 
     Returns
@@ -159,7 +180,7 @@ def conv2d_input_grad(
     TypeError, ValueError
         As `conv2d`, and if grad_output's shape is not y's.
     """
-    return _input_grad(2, input_size, weight, grad_output, stride, padding, dilation, groups)
+    return _input_grad(2, input_size, weight, grad_output, stride, padding, dilation, groups, algorithm, out)
 
 
 def conv1d_input_grad(
@@ -170,9 +191,12 @@ def conv1d_input_grad(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv1d` with respect to x (cross-correlation's adjoint); as `conv2d_input_grad`."""
-    return _input_grad(1, input_size, weight, grad_output, stride, padding, dilation, groups)
+    return _input_grad(1, input_size, weight, grad_output, stride, padding, dilation, groups, algorithm, out)
 
 
 def conv3d_input_grad(
@@ -183,9 +207,12 @@ def conv3d_input_grad(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv3d` with respect to x (cross-correlation's adjoint); as `conv2d_input_grad`."""
-    return _input_grad(3, input_size, weight, grad_output, stride, padding, dilation, groups)
+    return _input_grad(3, input_size, weight, grad_output, stride, padding, dilation, groups, algorithm, out)
 
 
 def conv2d_weight_grad(
@@ -196,6 +223,9 @@ def conv2d_weight_grad(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv2d` with respect to weight (PyTorch's torch.nn.grad.conv2d_weight); a cross-correlation too.
 
@@ -209,7 +239,7 @@ def conv2d_weight_grad(
         The shape of weight.
     grad_output : array (N, O, P, Q) or (O, P, Q), dtype of x
         The loss's gradient with respect to y.
-    stride, padding, dilation, groups
+    stride, padding, dilation, groups, algorithm, out
         As in `conv2d`.
 
     Returns
@@ -221,7 +251,7 @@ def conv2d_weight_grad(
     TypeError, ValueError
         As `conv2d`, and if grad_output's shape is not y's.
     """
-    return _weight_grad(2, x, weight_size, grad_output, stride, padding, dilation, groups)
+    return _weight_grad(2, x, weight_size, grad_output, stride, padding, dilation, groups, algorithm, out)
 
 
 def conv1d_weight_grad(
@@ -232,9 +262,12 @@ def conv1d_weight_grad(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv1d` with respect to weight (a cross-correlation too); as `conv2d_weight_grad`."""
-    return _weight_grad(1, x, weight_size, grad_output, stride, padding, dilation, groups)
+    return _weight_grad(1, x, weight_size, grad_output, stride, padding, dilation, groups, algorithm, out)
 
 
 def conv3d_weight_grad(
@@ -245,9 +278,12 @@ def conv3d_weight_grad(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv3d` with respect to weight (a cross-correlation too); as `conv2d_weight_grad`."""
-    return _weight_grad(3, x, weight_size, grad_output, stride, padding, dilation, groups)
+    return _weight_grad(3, x, weight_size, grad_output, stride, padding, dilation, groups, algorithm, out)
 
 
 def conv2d_bias_grad(grad_output: ArrayLike) -> Array:
@@ -283,15 +319,21 @@ def _convolve(
     padding: Padding,
     dilation: Size,
     groups: int,
+    algorithm: str,
+    out: Array | None,
 ) -> Array:
-    dtype, (x, weight, bias) = checks.floats({"bias"}, x=x, weight=weight, bias=bias)
-    x, unbatched = checks.batched(x, rank, "x")
-    checks.axes(weight, rank + 2, "weight", WEIGHT_AXES[rank])
-    shape = geometry.convolution(x.shape, weight.shape, stride, padding, dilation, groups)
+    dtype, (images, filters, start) = checks.floats(OPTIONAL, x=x, weight=weight, bias=bias)
+    images, unbatched = checks.batched(images, rank, "x")
+    checks.axes(filters, rank + 2, "weight", WEIGHT_AXES[rank])
+    shape = geometry.convolution(images.shape, filters.shape, stride, padding, dilation, groups)
     if bias is not None:
-        checks.shaped(bias, (shape.out_channels,), "bias")
-    y = backends.module("convolution").convolution(x, weight, bias, shape)
-    return checks.back(y, dtype, unbatched)
+        checks.shaped(start, (shape.out_channels,), "bias")
+    backend = backends.module("convolution")
+    if out is None and algorithm == algorithms.preferred == "auto":  # as most often
+        return checks.back(backend.convolution(images, filters, start, shape), dtype, unbatched)
+    given = {"x": x, "weight": weight, "bias": bias}
+    name, place = checks.asked(algorithm, out, shape.output_shape, dtype, unbatched, shape, given)
+    return checks.back(backend.convolution(images, filters, start, shape, name, place), dtype, unbatched, out)
 
 
 def _input_grad(
@@ -303,18 +345,25 @@ def _input_grad(
     padding: Padding,
     dilation: Size,
     groups: int,
+    algorithm: str,
+    out: Array | None,
 ) -> Array:
-    dtype, (weight, grad_output) = checks.floats(weight=weight, grad_output=grad_output)
-    grad_output, unbatched = checks.batched(grad_output, rank, "grad_output")
-    checks.axes(weight, rank + 2, "weight", WEIGHT_AXES[rank])
+    dtype, (filters, grads) = checks.floats(weight=weight, grad_output=grad_output)
+    grads, unbatched = checks.batched(grads, rank, "grad_output")
+    checks.axes(filters, rank + 2, "weight", WEIGHT_AXES[rank])
     x_shape = checks.size(input_size, "input_size")
     x_shape = (1, *x_shape) if unbatched else x_shape
     if len(x_shape) != rank + 2:
         raise ValueError(f"input_size is {input_size}: x's shape is accepted, with as many axes as grad_output")
-    shape = geometry.convolution(x_shape, weight.shape, stride, padding, dilation, groups)
-    checks.shaped(grad_output, shape.output_shape, "grad_output")
-    grad_x = backends.module("convolution").convolution_input_grad(weight, grad_output, shape)
-    return checks.back(grad_x, dtype, unbatched)
+    shape = geometry.convolution(x_shape, filters.shape, stride, padding, dilation, groups)
+    checks.shaped(grads, shape.output_shape, "grad_output")
+    backend = backends.module("convolution")
+    if out is None and algorithm == algorithms.preferred == "auto":
+        return checks.back(backend.convolution_input_grad(filters, grads, shape), dtype, unbatched)
+    given = {"weight": weight, "grad_output": grad_output}
+    name, place = checks.asked(algorithm, out, shape.input_shape, dtype, unbatched, shape, given)
+    grad_x = backend.convolution_input_grad(filters, grads, shape, None, name, place)
+    return checks.back(grad_x, dtype, unbatched, out)
 
 
 def _weight_grad(
@@ -326,17 +375,23 @@ def _weight_grad(
     padding: Padding,
     dilation: Size,
     groups: int,
+    algorithm: str,
+    out: Array | None,
 ) -> Array:
-    dtype, (x, grad_output) = checks.floats(x=x, grad_output=grad_output)
-    x, _ = checks.batched(x, rank, "x")
-    grad_output, _ = checks.batched(grad_output, rank, "grad_output")
+    dtype, (images, grads) = checks.floats(x=x, grad_output=grad_output)
+    images, _ = checks.batched(images, rank, "x")
+    grads, _ = checks.batched(grads, rank, "grad_output")
     weight_shape = checks.size(weight_size, "weight_size")
     if len(weight_shape) != rank + 2:
         raise ValueError(f"weight_size is {weight_size}: weight's shape, {rank + 2} ints, is accepted")
-    shape = geometry.convolution(x.shape, weight_shape, stride, padding, dilation, groups)
-    checks.shaped(grad_output, shape.output_shape, "grad_output")
-    grad_weight = backends.module("convolution").convolution_weight_grad(x, grad_output, shape)
-    return checks.back(grad_weight, dtype)
+    shape = geometry.convolution(images.shape, weight_shape, stride, padding, dilation, groups)
+    checks.shaped(grads, shape.output_shape, "grad_output")
+    backend = backends.module("convolution")
+    if out is None and algorithm == algorithms.preferred == "auto":
+        return checks.back(backend.convolution_weight_grad(images, grads, shape), dtype)
+    given = {"x": x, "grad_output": grad_output}
+    name, place = checks.asked(algorithm, out, shape.weight_shape, dtype, False, shape, given)
+    return checks.back(backend.convolution_weight_grad(images, grads, shape, name, place), dtype, False, out)
 
 
 def bias_grad(rank: int, grad_output: Any) -> Array:

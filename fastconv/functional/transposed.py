@@ -7,10 +7,10 @@ grad_output exchanged. So it needs no kernels of its own. Names, arguments and d
 
 from typing import Any
 
-from fastconv import backends, geometry
+from fastconv import algorithms, backends, geometry
 from fastconv.functional import checks
-from fastconv.functional.convolution import bias_grad
-from fastconv.typing import Array, ArrayLike, Padding, Size
+from fastconv.functional.convolution import OPTIONAL, bias_grad
+from fastconv.typing import Algorithm, Array, ArrayLike, Padding, Size
 
 __all__ = [
     "conv_transpose1d",
@@ -37,6 +37,9 @@ def conv_transpose2d(
     output_padding: Size = 0,
     groups: int = 1,
     dilation: Size = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Transposed convolution of images: the adjoint of cross-correlation (PyTorch's conv_transpose2d).
 
@@ -56,6 +59,8 @@ def conv_transpose2d(
         Pixels added after, which no copy or only a part of one reaches.
     groups : int
     dilation : int or (int, int)
+    algorithm, out
+        As in `conv2d`.
 
     Returns
     -------
@@ -65,9 +70,9 @@ def conv_transpose2d(
     Raises
     ------
     TypeError
-        If a dtype is none of the three, or not x's; if an int is expected and something else comes.
+        If a dtype is none of the three, or not x's; if an int is expected and something else comes; as `conv2d`.
     ValueError
-        If the shapes do not fit, the output would be empty, or an int is out of range.
+        If the shapes do not fit, the output would be empty, or an int is out of range; as `conv2d`.
 
     References
     ----------
@@ -82,7 +87,7 @@ def conv_transpose2d(
              [18., 50., 30.],
              [14., 33., 18.]]]])
     """
-    return _transpose(2, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _transpose(2, x, weight, bias, stride, padding, output_padding, groups, dilation, algorithm, out)
 
 
 def conv_transpose1d(
@@ -94,12 +99,15 @@ def conv_transpose1d(
     output_padding: Size = 0,
     groups: int = 1,
     dilation: Size = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Transposed convolution of signals: the adjoint of cross-correlation (PyTorch's conv_transpose1d).
 
     As `conv_transpose2d`, for x (N, C, W) or (C, W) and weight (C, O / groups, S).
     """
-    return _transpose(1, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _transpose(1, x, weight, bias, stride, padding, output_padding, groups, dilation, algorithm, out)
 
 
 def conv_transpose3d(
@@ -111,12 +119,15 @@ def conv_transpose3d(
     output_padding: Size = 0,
     groups: int = 1,
     dilation: Size = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Transposed convolution of volumes: the adjoint of cross-correlation (PyTorch's conv_transpose3d).
 
     As `conv_transpose2d`, for x (N, C, D, H, W) or (C, D, H, W) and weight (C, O / groups, T, R, S).
     """
-    return _transpose(3, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _transpose(3, x, weight, bias, stride, padding, output_padding, groups, dilation, algorithm, out)
 
 
 def conv_transpose2d_input_grad(
@@ -128,6 +139,9 @@ def conv_transpose2d_input_grad(
     output_padding: Size = 0,
     groups: int = 1,
     dilation: Size = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv_transpose2d` with respect to x: the cross-correlation of grad_output with weight.
 
@@ -138,7 +152,7 @@ def conv_transpose2d_input_grad(
     weight : array (C, O / groups, R, S)
     grad_output : array (N, O, P, Q) or (O, P, Q), dtype of weight
         The loss's gradient with respect to y.
-    stride, padding, output_padding, groups, dilation
+    stride, padding, output_padding, groups, dilation, algorithm, out
         As in `conv_transpose2d`.
 
     Returns
@@ -150,7 +164,9 @@ def conv_transpose2d_input_grad(
     TypeError, ValueError
         As `conv_transpose2d`, and if grad_output's shape is not y's.
     """
-    return _input_grad(2, input_size, weight, grad_output, stride, padding, output_padding, groups, dilation)
+    return _input_grad(
+        2, input_size, weight, grad_output, stride, padding, output_padding, groups, dilation, algorithm, out
+    )
 
 
 def conv_transpose1d_input_grad(
@@ -162,9 +178,14 @@ def conv_transpose1d_input_grad(
     output_padding: Size = 0,
     groups: int = 1,
     dilation: Size = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv_transpose1d` with respect to x (a cross-correlation); as `conv_transpose2d_input_grad`."""
-    return _input_grad(1, input_size, weight, grad_output, stride, padding, output_padding, groups, dilation)
+    return _input_grad(
+        1, input_size, weight, grad_output, stride, padding, output_padding, groups, dilation, algorithm, out
+    )
 
 
 def conv_transpose3d_input_grad(
@@ -176,9 +197,14 @@ def conv_transpose3d_input_grad(
     output_padding: Size = 0,
     groups: int = 1,
     dilation: Size = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv_transpose3d` with respect to x (a cross-correlation); as `conv_transpose2d_input_grad`."""
-    return _input_grad(3, input_size, weight, grad_output, stride, padding, output_padding, groups, dilation)
+    return _input_grad(
+        3, input_size, weight, grad_output, stride, padding, output_padding, groups, dilation, algorithm, out
+    )
 
 
 def conv_transpose2d_weight_grad(
@@ -190,6 +216,9 @@ def conv_transpose2d_weight_grad(
     output_padding: Size = 0,
     groups: int = 1,
     dilation: Size = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv_transpose2d` with respect to weight: `conv2d_weight_grad` with x and grad_output exchanged.
 
@@ -200,7 +229,7 @@ def conv_transpose2d_weight_grad(
         The shape of weight.
     grad_output : array (N, O, P, Q) or (O, P, Q), dtype of x
         The loss's gradient with respect to y.
-    stride, padding, output_padding, groups, dilation
+    stride, padding, output_padding, groups, dilation, algorithm, out
         As in `conv_transpose2d`.
 
     Returns
@@ -212,7 +241,9 @@ def conv_transpose2d_weight_grad(
     TypeError, ValueError
         As `conv_transpose2d`, and if grad_output's shape is not y's.
     """
-    return _weight_grad(2, x, weight_size, grad_output, stride, padding, output_padding, groups, dilation)
+    return _weight_grad(
+        2, x, weight_size, grad_output, stride, padding, output_padding, groups, dilation, algorithm, out
+    )
 
 
 def conv_transpose1d_weight_grad(
@@ -224,9 +255,14 @@ def conv_transpose1d_weight_grad(
     output_padding: Size = 0,
     groups: int = 1,
     dilation: Size = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv_transpose1d` with respect to weight; as `conv_transpose2d_weight_grad`."""
-    return _weight_grad(1, x, weight_size, grad_output, stride, padding, output_padding, groups, dilation)
+    return _weight_grad(
+        1, x, weight_size, grad_output, stride, padding, output_padding, groups, dilation, algorithm, out
+    )
 
 
 def conv_transpose3d_weight_grad(
@@ -238,9 +274,14 @@ def conv_transpose3d_weight_grad(
     output_padding: Size = 0,
     groups: int = 1,
     dilation: Size = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Gradient of `conv_transpose3d` with respect to weight; as `conv_transpose2d_weight_grad`."""
-    return _weight_grad(3, x, weight_size, grad_output, stride, padding, output_padding, groups, dilation)
+    return _weight_grad(
+        3, x, weight_size, grad_output, stride, padding, output_padding, groups, dilation, algorithm, out
+    )
 
 
 def conv_transpose2d_bias_grad(grad_output: ArrayLike) -> Array:
@@ -268,15 +309,22 @@ def _transpose(
     output_padding: Size,
     groups: int,
     dilation: Size,
+    algorithm: str,
+    out: Array | None,
 ) -> Array:
-    dtype, (x, weight, bias) = checks.floats({"bias"}, x=x, weight=weight, bias=bias)
-    x, unbatched = checks.batched(x, rank, "x")
-    checks.axes(weight, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
-    shape = geometry.conv_transpose(x.shape, weight.shape, stride, padding, output_padding, groups, dilation)
+    dtype, (images, filters, start) = checks.floats(OPTIONAL, x=x, weight=weight, bias=bias)
+    images, unbatched = checks.batched(images, rank, "x")
+    checks.axes(filters, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
+    shape = geometry.conv_transpose(images.shape, filters.shape, stride, padding, output_padding, groups, dilation)
     if bias is not None:
-        checks.shaped(bias, (shape.in_channels,), "bias")
-    y = backends.module("convolution").convolution_input_grad(weight, x, shape, bias)
-    return checks.back(y, dtype, unbatched)
+        checks.shaped(start, (shape.in_channels,), "bias")
+    backend = backends.module("convolution")
+    if out is None and algorithm == algorithms.preferred == "auto":  # as most often
+        return checks.back(backend.convolution_input_grad(filters, images, shape, start), dtype, unbatched)
+    given = {"x": x, "weight": weight, "bias": bias}
+    name, place = checks.asked(algorithm, out, shape.input_shape, dtype, unbatched, shape, given)
+    y = backend.convolution_input_grad(filters, images, shape, start, name, place)
+    return checks.back(y, dtype, unbatched, out)
 
 
 def _input_grad(
@@ -289,18 +337,24 @@ def _input_grad(
     output_padding: Size,
     groups: int,
     dilation: Size,
+    algorithm: str,
+    out: Array | None,
 ) -> Array:
-    dtype, (weight, grad_output) = checks.floats(weight=weight, grad_output=grad_output)
-    grad_output, unbatched = checks.batched(grad_output, rank, "grad_output")
-    checks.axes(weight, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
+    dtype, (filters, grads) = checks.floats(weight=weight, grad_output=grad_output)
+    grads, unbatched = checks.batched(grads, rank, "grad_output")
+    checks.axes(filters, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
     x_shape = checks.size(input_size, "input_size")
     x_shape = (1, *x_shape) if unbatched else x_shape
     if len(x_shape) != rank + 2:
         raise ValueError(f"input_size is {input_size}: x's shape is accepted, with as many axes as grad_output")
-    shape = geometry.conv_transpose(x_shape, weight.shape, stride, padding, output_padding, groups, dilation)
-    checks.shaped(grad_output, shape.input_shape, "grad_output")
-    grad_x = backends.module("convolution").convolution(grad_output, weight, None, shape)
-    return checks.back(grad_x, dtype, unbatched)
+    shape = geometry.conv_transpose(x_shape, filters.shape, stride, padding, output_padding, groups, dilation)
+    checks.shaped(grads, shape.input_shape, "grad_output")
+    backend = backends.module("convolution")
+    if out is None and algorithm == algorithms.preferred == "auto":
+        return checks.back(backend.convolution(grads, filters, None, shape), dtype, unbatched)
+    given = {"weight": weight, "grad_output": grad_output}
+    name, place = checks.asked(algorithm, out, shape.output_shape, dtype, unbatched, shape, given)
+    return checks.back(backend.convolution(grads, filters, None, shape, name, place), dtype, unbatched, out)
 
 
 def _weight_grad(
@@ -313,14 +367,20 @@ def _weight_grad(
     output_padding: Size,
     groups: int,
     dilation: Size,
+    algorithm: str,
+    out: Array | None,
 ) -> Array:
-    dtype, (x, grad_output) = checks.floats(x=x, grad_output=grad_output)
-    x, _ = checks.batched(x, rank, "x")
-    grad_output, _ = checks.batched(grad_output, rank, "grad_output")
+    dtype, (images, grads) = checks.floats(x=x, grad_output=grad_output)
+    images, _ = checks.batched(images, rank, "x")
+    grads, _ = checks.batched(grads, rank, "grad_output")
     weight_shape = checks.size(weight_size, "weight_size")
     if len(weight_shape) != rank + 2:
         raise ValueError(f"weight_size is {weight_size}: weight's shape, {rank + 2} ints, is accepted")
-    shape = geometry.conv_transpose(x.shape, weight_shape, stride, padding, output_padding, groups, dilation)
-    checks.shaped(grad_output, shape.input_shape, "grad_output")
-    grad_weight = backends.module("convolution").convolution_weight_grad(grad_output, x, shape)
-    return checks.back(grad_weight, dtype)
+    shape = geometry.conv_transpose(images.shape, weight_shape, stride, padding, output_padding, groups, dilation)
+    checks.shaped(grads, shape.input_shape, "grad_output")
+    backend = backends.module("convolution")
+    if out is None and algorithm == algorithms.preferred == "auto":
+        return checks.back(backend.convolution_weight_grad(grads, images, shape), dtype)
+    given = {"x": x, "grad_output": grad_output}
+    name, place = checks.asked(algorithm, out, shape.weight_shape, dtype, False, shape, given)
+    return checks.back(backend.convolution_weight_grad(grads, images, shape, name, place), dtype, False, out)

@@ -5,52 +5,87 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
-from numba import prange
 
 from fastconv import threads
-from fastconv.backends.cpu import plain, plans, weight_plans, workspace
-from fastconv.backends.cpu.runtime import kernel_of_sums
+from fastconv.backends.cpu import plain, plans, weight_plans, winograd, workspace
+from fastconv.backends.cpu.algorithms import choose
+from fastconv.backends.cpu.finite import all_finite
+from fastconv.backends.cpu.kernels import kernel_of_sums
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
 
-def convolution(x: Array, weight: Array, bias: Array | None, geometry: Convolution) -> Array:
+def convolution(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    geometry: Convolution,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
-    y = np.empty(geometry.output_shape, x.dtype)
+    y = np.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
-        plan = plans.planned(geometry, False, x.itemsize, threads.get_num_threads())
+        count = threads.get_num_threads()
+        if fast(geometry, "forward", count, algorithm, x, weight):
+            winograd.forward(x, weight, bias, y, geometry, count)
+            return y
+        plan = plans.planned(geometry, False, x.itemsize, count)
         run(plan, x, weight, plan.no_bias if bias is None else bias, y)
     return y
 
 
 def convolution_input_grad(
-    weight: Array, grad_output: Array, geometry: Convolution, bias: Array | None = None
+    weight: Array,
+    grad_output: Array,
+    geometry: Convolution,
+    bias: Array | None = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
 ) -> Array:
     """grad_x[n, c, p * stride + r * dilation - padding] += weight[o, c, r] grad_output[n, o, p].
 
     A bias starts each channel: then it is the transposed convolution, whose output this gradient is.
     """
-    grad_x = np.empty(geometry.input_shape, grad_output.dtype)
+    grad_x = np.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
-        plan = plans.planned(geometry, True, grad_output.itemsize, threads.get_num_threads())
+        count = threads.get_num_threads()
+        if fast(geometry, "input_grad", count, algorithm, grad_output, weight):
+            winograd.input_grad(weight, grad_output, bias, grad_x, geometry, count)
+            return grad_x
+        plan = plans.planned(geometry, True, grad_output.itemsize, count)
         start = plan.no_bias if bias is None else bias
         if not run(plan, grad_output, weight, start, grad_x):
-            return plain.convolution_input_grad(weight, grad_output, start, geometry)
+            grad_x[...] = plain.convolution_input_grad(weight, grad_output, start, geometry)
     return grad_x
 
 
-def convolution_weight_grad(x: Array, grad_output: Array, geometry: Convolution) -> Array:
+def convolution_weight_grad(
+    x: Array, grad_output: Array, geometry: Convolution, algorithm: str = "auto", out: Array | None = None
+) -> Array:
     """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p * stride + r * dilation - padding]."""
+    grad_weight = np.empty(geometry.weight_shape, x.dtype) if out is None else out
     if not (grad_output.size and x.size):
-        return np.zeros(geometry.weight_shape, x.dtype)
-    grad_weight = np.empty(geometry.weight_shape, x.dtype)
-    plan = weight_plans.planned(geometry, x.itemsize, threads.get_num_threads())
+        grad_weight[...] = 0
+        return grad_weight
+    count = threads.get_num_threads()
+    if fast(geometry, "weight_grad", count, algorithm, x, grad_output):
+        winograd.weight_grad(x, grad_output, grad_weight, geometry, count)
+        return grad_weight
+    plan = weight_plans.planned(geometry, x.itemsize, count)
     space = workspace.take(plan.workspace)
     try:
         plan.program.on(plan.threads, x, grad_output, None, grad_weight, space)
     finally:
         workspace.give(space)
     return grad_weight
+
+
+def fast(geometry: Convolution, which: str, count: int, algorithm: str, *arrays: Array) -> bool:
+    """Whether Winograd's algorithm is to be used: numbers that are not finite would spread in it."""
+    if choose(geometry, which, arrays[0].itemsize, count, algorithm) != "winograd":
+        return False
+    return all(all_finite(array, count) for array in arrays)
 
 
 def run(plan: plans.Plan, x: Array, weight: Array, bias: Array, y: Array) -> bool:
@@ -70,14 +105,14 @@ def run(plan: plans.Plan, x: Array, weight: Array, bias: Array, y: Array) -> boo
 def convolution_bias_grad(grad_output: Array) -> Array:
     """grad_bias[o] = sum over n, p of grad_output[n, o, p]."""
     grad_bias = np.empty(grad_output.shape[1], grad_output.dtype)
-    sum_pixels(grad_output.reshape(*grad_output.shape[:2], prod(grad_output.shape[2:])), grad_bias)
+    sum_pixels(grad_bias.size, grad_output.reshape(*grad_output.shape[:2], prod(grad_output.shape[2:])), grad_bias)
     return grad_bias
 
 
 @kernel_of_sums
-def sum_pixels(grad, grad_bias):  # type: ignore[no-untyped-def]
+def sum_pixels(grad, grad_bias, first, end):  # type: ignore[no-untyped-def]
     """grad_bias[o] = sum over n, p of grad[n, o, p], in float64."""
-    for o in prange(grad.shape[1]):
+    for o in range(first, end):
         total = 0.0
         for n in range(grad.shape[0]):
             for p in range(grad.shape[2]):
