@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from fastconv import threads
-from fastconv.backends.cpu import plain, plans, weight_plans, workspace
+from fastconv.backends.cpu import fourier, plain, plans, weight_plans, workspace
 from fastconv.backends.cpu.runtime import kernel_of_sums
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
@@ -25,6 +25,8 @@ def convolution(
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
     y = np.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
+        if algorithm == "fft" and fourier.forward(x, weight, bias, y, geometry, threads.get_num_threads()):
+            return y
         plan = plans.planned(geometry, False, x.itemsize, threads.get_num_threads())
         run(plan, x, weight, plan.no_bias if bias is None else bias, y)
     return y
@@ -44,6 +46,10 @@ def convolution_input_grad(
     """
     grad_x = np.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
+        if algorithm == "fft" and fourier.input_grad(
+            weight, grad_output, bias, grad_x, geometry, threads.get_num_threads()
+        ):
+            return grad_x
         plan = plans.planned(geometry, True, grad_output.itemsize, threads.get_num_threads())
         start = plan.no_bias if bias is None else bias
         if not run(plan, grad_output, weight, start, grad_x):
@@ -58,6 +64,8 @@ def convolution_weight_grad(
     grad_weight = np.empty(geometry.weight_shape, x.dtype) if out is None else out
     if not (grad_output.size and x.size):
         grad_weight[...] = 0
+        return grad_weight
+    if algorithm == "fft" and fourier.weight_grad(x, grad_output, grad_weight, geometry, threads.get_num_threads()):
         return grad_weight
     plan = weight_plans.planned(geometry, x.itemsize, threads.get_num_threads())
     space = workspace.take(plan.workspace)
