@@ -38,6 +38,8 @@ class Case:
         The largest error accepted, relative to the largest expected magnitude.
     measure : {"time", "memory"}
         Seconds a call, or the peak of bytes beyond inputs and outputs.
+    alone : bool
+        Whether fastconv has the row for itself.
     """
 
     suite: str
@@ -51,6 +53,7 @@ class Case:
     traffic: int = 0
     tolerance: float = 1e-4
     measure: str = "time"
+    alone: bool = False
 
     @property
     def key(self) -> str:

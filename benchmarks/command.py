@@ -25,7 +25,7 @@ from .peers import installed
 from .run import Run, plan
 from .suites import SUITES
 
-ROUNDS, QUICK_ROUNDS = 5, 2
+ROUNDS, QUICK_ROUNDS = 4, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:

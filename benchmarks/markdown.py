@@ -58,6 +58,7 @@ def page(document: Document, drawn: dict[str, list[tuple[str, str]]]) -> str:
         "",
         table.NOTE,
         "",
+        *pictured(drawn.get("", [])),
         *overview(document),
     ]
     suites: dict[str, dict[str, list[Row]]] = {}
@@ -65,8 +66,7 @@ def page(document: Document, drawn: dict[str, list[tuple[str, str]]]) -> str:
         suites.setdefault(suite, {})[group] = rows
     for suite, groups in suites.items():
         parts += ["", f"## {suite.capitalize()}", "", MEASURES.get(suite, "")]
-        for name, meaning in drawn.get(suite, []):
-            parts += ["", f"![{escaped(meaning)}]({PICTURES}/{name})"]
+        parts += ["", *pictured(drawn.get(suite, []))]
         if suite == "latency":
             parts += starting(document)
         for group, rows in groups.items():
@@ -76,6 +76,11 @@ def page(document: Document, drawn: dict[str, list[tuple[str, str]]]) -> str:
     if document["left_out"]:
         parts += ["", "## Left out", "", *[f"- {escaped(line)}" for line in table.left_out(document)]]
     return "\n".join(parts) + "\n"
+
+
+def pictured(drawn: Sequence[tuple[str, str]]) -> list[str]:
+    """Pictures, each with what it shows and an empty line after it."""
+    return [line for name, meaning in drawn for line in (f"![{escaped(meaning)}]({PICTURES}/{name})", "")]
 
 
 def command(document: Document) -> str:

@@ -31,6 +31,7 @@ COLOURS = {
 GROUPS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f4f24", "#555555", "#8a63d2")
 MARKERS = "osD^vP*Xh"
 ROOFLINES = ("layers", "training", "filters")
+FEW = 12  # rows of a group up to which its bars are labelled
 
 
 def write(document: Document, folder: str | os.PathLike[str]) -> dict[str, list[tuple[str, str]]]:
@@ -39,7 +40,7 @@ def write(document: Document, folder: str | os.PathLike[str]) -> dict[str, list[
     Returns
     -------
     dict
-        By suite, the files' names, each with what the picture shows.
+        By suite, the files' names, each with what the picture shows; "" has the overview.
 
     Raises
     ------
@@ -48,8 +49,17 @@ def write(document: Document, folder: str | os.PathLike[str]) -> dict[str, list[
     """
     written: dict[str, list[tuple[str, str]]] = {}
     Path(folder).mkdir(parents=True, exist_ok=True)
+    if (figure := overview(document)) is not None:
+        save(figure, Path(folder) / "overview.png")
+        written[""] = [("overview.png", "every group's geometric mean of the ratio to the best peer")]
     for suite in dict.fromkeys(suite for suite, _ in grouped(document["rows"])):
-        drawn = [("ratios", ratio_bars(document, suite), "the ratio to the best peer, a bar a row")]
+        groups = by_ratio(document, suite)
+        large = {group: pairs for group, pairs in groups.items() if len(pairs) > FEW}
+        small = {group: pairs for group, pairs in groups.items() if len(pairs) <= FEW}
+        drawn = [
+            ("ratios", ratio_bars(suite, large), "the ratio to the best peer, a bar a row"),
+            ("ratios-by-name", named_bars(suite, small), "the ratio to the best peer, rows by name"),
+        ]
         if suite in ROOFLINES:
             drawn.insert(0, ("roofline", roofline(document, suite), "the roofline, a point a row"))
         if suite == "scaling":
@@ -67,6 +77,39 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     files.replace(path, content.getvalue())
+
+
+def overview(document: Document) -> Figure | None:
+    """Each group's geometric mean of the ratio to the best peer, from its worst row to its best; None without any."""
+    found = {}
+    for (suite, group), rows in grouped(document["rows"]).items():
+        if values := [against["median"] for row in rows if (against := best_ratio(row))]:
+            found[suite, group] = values
+    if not found:
+        return None
+    figure = empty(9.6, 0.21 * (len(found) + len({suite for suite, _ in found})) + 1.2)
+    ax = figure.subplots()
+    colours = dict(zip(dict.fromkeys(suite for suite, _ in found), cycle(GROUPS)))
+    places, names, place, last = [], [], -1.0, ""
+    for (suite, group), values in found.items():
+        place += 1 if suite == last else 1.6
+        last = suite
+        mean = geometric_mean(values) or 1.0
+        ax.barh(place, mean - 1, left=1, height=0.75, color=colours[suite])
+        ax.plot([min(values), max(values)], [place] * 2, color="black", lw=0.9, marker="|", ms=4)
+        places.append(place)
+        names.append(f"{suite}: {group} ({len(values)})  {units.digits(mean)}")
+    every = [value for values in found.values() for value in values]
+    ax.axvline(1, color="black", lw=1)
+    ax.set(xscale="log", xlim=(min(0.45, min(every) / 1.2), max(2.2, max(every) * 1.2)), ylim=(place + 0.8, -0.2))
+    ax.set_yticks(places, names, fontsize=8)
+    ax.tick_params(axis="y", length=0)
+    plain_logarithms(ax.xaxis, crowded=max(every) / min(every) > 60)
+    ax.grid(alpha=0.3, axis="x")
+    ax.set_axisbelow(True)
+    ax.set_title("The best peer's time (or memory) over fastconv's: above 1 fastconv needs less")
+    ax.set_xlabel("geometric mean of each group's rows (their number in brackets); the line goes from worst to best")
+    return figure
 
 
 def roofline(document: Document, suite: str) -> Figure | None:
@@ -113,13 +156,21 @@ def roofline(document: Document, suite: str) -> Figure | None:
     return figure
 
 
-def ratio_bars(document: Document, suite: str) -> Figure | None:
-    """The ratio to the best peer of every row, sorted, a panel a group; None without any."""
-    groups = {}
+Ratios = dict[str, list[tuple[float, Row]]]
+
+
+def by_ratio(document: Document, suite: str) -> Ratios:
+    """The rows of each group with their ratio to the best peer, the least first."""
+    groups: Ratios = {}
     for (name, group), rows in grouped(document["rows"]).items():
         found = [(against["median"], row) for row in rows if name == suite and (against := best_ratio(row))]
         if found:
             groups[group] = sorted(found, key=lambda pair: pair[0])
+    return groups
+
+
+def ratio_bars(suite: str, groups: Ratios) -> Figure | None:
+    """The ratio to the best peer of every row, sorted, a panel a group; None without any."""
     if not groups:
         return None
     columns = min(2, len(groups))
@@ -130,20 +181,68 @@ def ratio_bars(document: Document, suite: str) -> Figure | None:
         ax.set_axis_off()
     for ax, (group, pairs) in zip(axes, groups.items(), strict=False):
         bars(ax, group, pairs)
+    name_peers(figure, suite, groups)
+    return figure
+
+
+def named_bars(suite: str, groups: Ratios) -> Figure | None:
+    """The same of groups of few rows, each bar with its row's name; None without any."""
+    if not groups:
+        return None
+    lines = sum(len(pairs) + 1 for pairs in groups.values())
+    figure = empty(9.6, 0.19 * lines + 1.5)
+    ax = figure.subplots()
+    places: list[float] = []
+    names: list[str] = []
+    place = 0.0
+    for group, pairs in groups.items():
+        mean = units.digits(geometric_mean(value for value, _ in pairs))
+        ax.text(
+            0.005, place, f"{group}: {mean}", transform=ax.get_yaxis_transform(), va="center", fontsize=8, weight="bold"
+        )
+        for value, row in pairs:
+            place += 1
+            ax.barh(place, value - 1, left=1, height=0.75, color=COLOURS.get(best_peer(row) or "", "0.5"))
+            places.append(place)
+            names.append(shortened(row["case"]["name"]))
+        place += 1
+    values = [value for pairs in groups.values() for value, _ in pairs]
+    ax.axvline(1, color="black", lw=1)
+    ax.set(xscale="log", xlim=(min(0.45, min(values) / 1.3), max(2.2, max(values) * 1.3)), ylim=(place - 0.3, -0.7))
+    ax.set_yticks(places, names, fontsize=7)
+    ax.tick_params(axis="y", length=0)
+    plain_logarithms(ax.xaxis, crowded=max(values) / min(values) > 60)
+    ax.grid(alpha=0.3, axis="x")
+    ax.set_axisbelow(True)
+    ax.set_xlabel("ratio (in bold each group's geometric mean)", fontsize=9)
+    name_peers(figure, suite, groups)
+    return figure
+
+
+def name_peers(figure: Figure, suite: str, groups: Ratios) -> None:
+    """A figure's title, and which colour is which peer's."""
     from matplotlib.patches import Patch
 
-    peers = dict.fromkeys(best_peer(row) or "" for pairs in groups.values() for _, row in pairs)
-    handles = [Patch(color=COLOURS.get(peer, "0.5"), label=peer) for peer in sorted(peers)]
+    rows = [row for pairs in groups.values() for _, row in pairs]
+    peers = sorted({best_peer(row) or "" for row in rows})
+    handles = [Patch(color=COLOURS.get(peer, "0.5"), label=peer) for peer in peers]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, title="the best peer")
-    what = "memory" if pairs[0][1]["case"]["measure"] == "memory" else "time"
+    what = "memory" if rows[0]["case"]["measure"] == "memory" else "time"
     figure.suptitle(f"{suite}: the best peer's {what} over fastconv's (above 1 fastconv needs less)")
-    return figure
+
+
+def plain_logarithms(axis: Any, crowded: bool) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5 with plain numbers, where there is room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1.0,) if crowded else (1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def bars(ax: Any, group: str, pairs: Sequence[tuple[float, Row]]) -> None:
     """One group's bars, which rise or hang from 1."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     values = [value for value, _ in pairs]
     colours = [COLOURS.get(best_peer(row) or "", "0.5") for _, row in pairs]
     width = 0.8 if len(values) < 60 else 1.0
@@ -153,10 +252,7 @@ def bars(ax: Any, group: str, pairs: Sequence[tuple[float, Row]]) -> None:
     ax.axhline(mean, color="0.35", lw=1, ls="--")
     low, high = min(0.45, values[0] / 1.3), max(2.2, values[-1] * 1.3)
     ax.set(yscale="log", ylim=(low, high), xlim=(-0.8, max(len(values), 6) - 0.2), xticks=[])
-    crowded = high / low > 60
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0,) if crowded else (1.0, 2.0, 5.0), numticks=12))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    plain_logarithms(ax.yaxis, crowded=high / low > 60)
     ax.grid(alpha=0.3, axis="y")
     ax.set_axisbelow(True)
     rows = "1 row" if len(values) == 1 else f"{len(values)} rows"

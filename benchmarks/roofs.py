@@ -18,6 +18,7 @@ from fastconv.backends.cpu.machine import host_vectors
 
 CHAINS = 24  # independent accumulators: the latency of a fused multiply-add times the units that do it, and some more
 STEPS = 200_000
+WHILE = 0.7  # seconds: long enough that something else on the machine does not disturb all calls
 TRIAD = 1 << 25  # numbers an array: 128 MiB in float32, far above the caches
 
 
@@ -107,11 +108,12 @@ def triad_roof() -> float:
     return 3.0 * a.nbytes / best(lambda: triad(a, b, c, np.float32(3)))
 
 
-def best(call: Any, times: int = 15) -> float:
-    """The least seconds of several calls: a roof is what the machine can do, undisturbed."""
+def best(call: Any) -> float:
+    """The least seconds of all calls in a while: a roof is what the machine can do, undisturbed."""
     call()
-    seconds = []
-    for _ in range(times):
+    seconds: list[float] = []
+    end = time.perf_counter() + WHILE
+    while len(seconds) < 5 or time.perf_counter() < end:
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)

@@ -10,16 +10,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import startup, table
+from . import forecast, startup, table
 from .case import Case
-from .contest import contest, variables
+from .contest import LIVES, contest
+from .contestant import variables
 from .progress import Progress
 from .results import STAGES, Document, key, save
-from .schedule import QUICK, Budget, planned, thread_counts, threaded, within
+from .schedule import QUICK, Budget, on_one_thread, planned, thread_counts, threaded, within
 
 SAVE_EVERY = 10.0  # seconds: what a run that is killed may lose
 LIMIT = 300.0  # seconds for the roofs
-QUICK_STARTUP = 8.0  # seconds that a peer's startup may take in a quick run; fastconv's comes first, in any case
+QUICK_STARTUP = 4.0  # seconds that a peer's startup may take in a quick run; fastconv's comes first, in any case
 QUICK_THREADS = 15.0  # seconds of a quick run that are kept for the curve against threads
 NO_TIME = "no time left in a quick run"
 
@@ -56,6 +57,8 @@ def plan(names: list[str], threads: int, quick: bool, wanted: str = "") -> Plan:
     cases = planned(names, quick, wanted)
     scaling = planned(["scaling"], quick) if "scaling" in names else []
     curves = {count: threaded(scaling, count, wanted) for count in thread_counts(threads)}
+    if threads > 1:
+        curves[1] += on_one_thread(planned(names, quick), wanted)
     starts = "latency" in names and any(wanted in f"latency/startup/{title}" for title in STAGES.values())
     return Plan(cases, {count: rows for count, rows in curves.items() if rows}, starts)
 
@@ -78,33 +81,55 @@ class Run:
         self.budget = Budget(QUICK if self.quick else None)
         self.peers: list[str] = document["options"]["peers"]
         self.saved = time.monotonic()
-        self.progress = Progress(len(todo.cases) + sum(map(len, todo.curves.values())))
+        self.progress = Progress(len(todo.cases) + sum(map(len, todo.curves.values())), 0.0)
 
     def run(self) -> None:
         """Everything; what an interrupt leaves undone is left out by name."""
         threads = self.document["threads"]
         try:
-            self.roofs({threads} | (set() if self.quick else set(self.todo.curves)))
+            counts = {threads} | (set() if self.quick else set(self.todo.curves))
+            self.roofs(counts)
+            self.foretell()
             self.startup(["fastconv"] if self.quick else self.peers, threads)
             reserve = QUICK_THREADS if self.todo.curves else 0.0
             self.contest(self.todo.cases, self.peers, threads, reserve)
             for count, cases in self.todo.curves.items():
                 self.contest(cases, ["fastconv"] if self.quick else self.peers, count)
             self.startup(self.peers[1:] if self.quick else [], threads)
+            self.roofs(set() if self.quick else counts)
             self.document["status"] = "complete"
         finally:
             self.progress.close()
             self.arrange()
 
+    def expected(self, case: Case) -> float:
+        """Seconds that a row will take."""
+        return forecast.seconds(case, self.peers, self.document["roofs"].get(str(self.document["threads"])))
+
+    def foretell(self) -> None:
+        """Say how long the run will take, now that the roofs are known."""
+        every = [*self.todo.cases, *(case for cases in self.todo.curves.values() for case in cases)]
+        self.progress.expected = sum(map(self.expected, every))
+        more = (forecast.STARTUP * self.todo.startup + forecast.IMPORTS) * len(self.peers)
+        seconds = self.budget.seconds or self.progress.expected + more
+        peers = ", ".join(self.peers[1:]) or "no other library"
+        self.progress.note(f"{table.counted(len(every))} with {peers}: about {forecast.shown(seconds)}.")
+
     def roofs(self, counts: Iterable[int]) -> None:
-        """Measure the machine's roofs for each number of threads, in a process that is gone afterwards."""
+        """Measure the machine's roofs for each number of threads, in a process that is gone afterwards.
+
+        They are measured before and after the rows, and the higher of the two counts: what disturbs lowers them.
+        """
         for count in sorted(counts):
             self.progress.doing(f"roofs on {count} threads")
             found = roofs_on(count)
             if isinstance(found, str):
                 self.progress.note(f"The roofs on {count} threads were not measured: {found}")
             else:
-                self.document["roofs"][str(count)] = found
+                before = self.document["roofs"].get(str(count), {})
+                self.document["roofs"][str(count)] = {
+                    name: max(value, before.get(name, 0.0)) for name, value in found.items()
+                }
 
     def startup(self, names: list[str], threads: int) -> None:
         """Import and first calls of these peers, while a quick run has time for it."""
@@ -113,7 +138,8 @@ class Run:
                 self.leave_out(f"latency/startup/{name}", NO_TIME)
                 continue
             self.progress.doing(f"startup of {name}")
-            self.document["startup"] |= startup.measure([name], threads, 1 if self.quick else startup.REPETITIONS)
+            repetitions, unread = (1, name == "fastconv") if self.quick else (startup.REPETITIONS, True)
+            self.document["startup"] |= startup.measure([name], threads, repetitions, unread)
 
     def contest(self, cases: list[Case], peers: list[str], threads: int, reserve: float = 0.0) -> None:
         """Rows on so many threads."""
@@ -121,15 +147,18 @@ class Run:
         def report(row: dict[str, Any]) -> None:
             row["threads"] = threads
             self.document["rows"].append(row)
-            self.progress.row(table.line_of(row))
+            took = sum(row["spent"].values())
+            self.progress.row(table.line_of(row), self.expected(Case.from_json(row["case"])), took)
             if time.monotonic() - self.saved > SAVE_EVERY:
                 self.save()
 
         if not cases:
             return
+        peers = peers if any(not case.alone for case in cases) else ["fastconv"]
         self.progress.doing("starting the libraries")
         todo = within(cases, self.budget, lambda case: self.leave_out(case.key, NO_TIME), reserve)
-        versions = contest(todo, peers, threads, self.document["options"]["rounds"], report)
+        rounds, lives = self.document["options"]["rounds"], 1 if self.quick else LIVES
+        versions = contest(todo, peers, threads, rounds, report, lives, thrifty=self.quick)
         self.document["versions"] |= {name: version for name, version in versions.items() if version != "unknown"}
 
     def leave_out(self, name: str, reason: str) -> None:

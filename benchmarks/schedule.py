@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, zip_longest
+from statistics import median
 
 from . import suites
 from .case import Case
@@ -59,16 +60,18 @@ def within(
 ) -> Iterator[Case]:
     """The cases while the budget lasts; each of the others is left out, and said to be.
 
-    All suites get the same time: the next case is of the suite that has had the least of it. A case is expected to
-    take what the slowest of its suite took, the last ones counting most.
+    All suites get the same time: the next case is of the suite that has had the least of it, by its rows and their
+    median, since the first rows compile. A case is expected to take what the slowest of its suite took, the last ones
+    counting most.
     """
     if budget.seconds is None:
         yield from cases
         return
     waiting = queues(cases)
-    spent, expected = dict.fromkeys(waiting, 0.0), dict.fromkeys(waiting, 0.0)
+    took: dict[str, list[float]] = {suite: [] for suite in waiting}
+    expected = dict.fromkeys(waiting, 0.0)
     while waiting:
-        suite = min(waiting, key=spent.__getitem__)
+        suite = min(waiting, key=lambda name: len(took[name]) * median(took[name] or [0.0]))
         if not budget.allows(expected[suite], reserve):
             for case in waiting.pop(suite):
                 leave_out(case)
@@ -76,7 +79,7 @@ def within(
         before = budget.spent()
         yield waiting[suite].pop(0)
         seconds = budget.spent() - before
-        spent[suite] += seconds
+        took[suite].append(seconds)
         expected[suite] = max(seconds, ROWS_FADE * expected[suite])
         if not waiting[suite]:
             del waiting[suite]
@@ -97,5 +100,13 @@ def threaded(cases: list[Case], count: int, wanted: str = "") -> list[Case]:
     unit = "thread" if count == 1 else "threads"
     renamed = [
         replace(case, group="threads", name=f"{case.name}, {count} {unit}") for _, case in sorted(greatest.items())
+    ]
+    return [case for case in renamed if wanted in case.key]
+
+
+def on_one_thread(cases: list[Case], wanted: str = "") -> list[Case]:
+    """The cases that fastconv has for itself, named for one thread: there a kernel's part of the roof is plainest."""
+    renamed = [
+        replace(case, group=f"{case.group}, 1 thread", name=f"{case.name}, 1 thread") for case in cases if case.alone
     ]
     return [case for case in renamed if wanted in case.key]

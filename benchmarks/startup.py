@@ -2,7 +2,7 @@
 
 A repetition is two processes with an empty folder for caches between them: the first finds it cold, the second warm.
 A library that keeps nothing on disk shows the same twice. NumPy's import, which every library here needs or brings, is
-part of each; the system's own cache of files is warm, because a first process that is not counted has read them.
+part of each; the system's own cache of files is warm, because a process that is not counted has read them.
 """
 
 from __future__ import annotations
@@ -81,8 +81,17 @@ onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], 
 """
 
 
-def measure(peers: list[str], threads: int, repetitions: int = REPETITIONS) -> dict[str, dict[str, Any]]:
+def measure(
+    peers: list[str], threads: int, repetitions: int = REPETITIONS, unread: bool = True
+) -> dict[str, dict[str, Any]]:
     """Seconds of import and of the first call, for each peer.
+
+    Parameters
+    ----------
+    peers : list of str
+    threads, repetitions : int
+    unread : bool
+        Whether the system may have the libraries' files still to read.
 
     Returns
     -------
@@ -90,10 +99,10 @@ def measure(peers: list[str], threads: int, repetitions: int = REPETITIONS) -> d
         By peer: "status", and "import", "cold" and "warm" (the first call with either cache), each with its "median"
         and all "samples"; or the "reason" why not.
     """
-    return {name: one(name, threads, repetitions) for name in peers}
+    return {name: one(name, threads, repetitions, unread) for name in peers}
 
 
-def one(name: str, threads: int, repetitions: int) -> dict[str, Any]:
+def one(name: str, threads: int, repetitions: int, unread: bool) -> dict[str, Any]:
     """One peer."""
     samples: dict[str, list[float]] = {"import": [], "cold": [], "warm": []}
     try:
@@ -103,7 +112,8 @@ def one(name: str, threads: int, repetitions: int) -> dict[str, Any]:
                 run(WRITE_MODEL, [model], environment(threads, folder))
             library, call = SNIPPETS[name]
             snippet = "".join([PROLOGUE, library, IMPORTED, call, EPILOGUE])
-            run(PROLOGUE + library, [str(threads)], environment(threads, str(Path(folder) / "uncounted")))
+            if unread:
+                run(PROLOGUE + library, [str(threads)], environment(threads, str(Path(folder) / "uncounted")))
             for repetition in range(repetitions):
                 caches = environment(threads, str(Path(folder) / str(repetition)))
                 for state in ("cold", "warm"):

@@ -163,9 +163,21 @@ def reasons(rows: Sequence[Row]) -> list[str]:
         f"{peer} {status}: {reason or 'no reason given'} ({of[0] if len(of) == 1 else counted(len(of))})"
         for (peer, status, reason), of in names.items()
     ]
+    lines += [f"{what}: {counted(len(of))}" for what, of in set_aside(rows).items()]
     if lacking:
         lines.append("not offered: " + ", ".join(f"{peer} {counted(count)}" for peer, count in lacking.items()))
     return lines
+
+
+def set_aside(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The variants of a peer that were not tried beside its quicker ones, with the rows where they were not."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        for name, result in row["results"].items():
+            for variant in result.get("not_tried", {}) if result["status"] == "ok" else ():
+                what = f"{name}'s {variant} was not tried, known to take much longer than its best variant"
+                found.setdefault(what, []).append(row)
+    return found
 
 
 def startup(document: Document) -> tuple[list[str], list[list[str]]]:

@@ -9,14 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import fastconv
 
-from . import suites
+from . import answers, suites
 from .case import Case
-from .oracle import expected
 from .peers.fastconv_peer import peer
 from .worker import Worker
 
@@ -28,10 +26,9 @@ CASES = [case for suite in ("layers", "training", "filters", "latency") for case
 @pytest.mark.parametrize("case", CASES, ids=[case.key.replace("/", "-").replace(" ", "_") for case in CASES])
 def test_speed(case: Case, benchmark: Any, tmp_path: Path) -> None:
     """The answer is right, and takes so long; the number of threads is fastconv's own default."""
-    file = tmp_path / "expected.npz"
-    np.savez(file, **expected(case))  # type: ignore[arg-type]
+    answers.write(case, tmp_path)
     worker = Worker(peer(fastconv.get_num_threads()))
-    found = worker.prepare(case, str(file))
+    found = worker.prepare(case, str(tmp_path))
     assert found["status"] == "ok", found["reason"]
     benchmark.group = f"{case.suite}: {case.group}"
     benchmark.extra_info.update(flops=case.flops, traffic=case.traffic)

@@ -13,19 +13,20 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-import numpy as np
-
-from .case import Array, Case
+from .answers import error, read_inputs
+from .case import Case
 from .memory import peak
 from .peers import Peer, Unsupported, load
 
-SAMPLE = 0.02  # seconds that a sample lasts at least, so that the clock and a call's overhead do not show
-SAMPLES = 3  # in a turn, unless one takes longer than SLOW
-SLOW = 0.5
-WARM = 0.05  # seconds of calls before a turn's first sample: frequency, caches, threads
+SAMPLE = 0.004  # seconds that a sample lasts at least, so that the clock and a call's overhead do not show
+SAMPLES = 3  # in a turn, unless a call takes longer than MIDDLING
+WARM = 0.01  # seconds of calls before a turn's first sample: frequency, caches, threads
+MIDDLING = 0.03  # from here on one call is a sample, one a turn, after one that warms up
+SLOW = 0.1  # and from here on without that one
+ASIDE = {0.1: 5.0, 1.0: 1.2}  # from so many seconds a call, how much slower than another variant is not tried
 
 
 class Worker:
@@ -37,27 +38,61 @@ class Worker:
         self.repeats: dict[str, int] = {}
         self.outputs: dict[str, int] = {}  # bytes of a variant's answer
 
-    def prepare(self, case: Case, expected: str) -> dict[str, Any]:
-        """Build the case's calls, run each once, and compare; only right answers will be timed."""
+    def prepare(
+        self,
+        case: Case,
+        folder: str,
+        expected: dict[str, float] | None = None,
+        limit: float | None = None,
+        beaten: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Build the case's calls, run each once, and compare; only right answers will be timed.
+
+        Parameters
+        ----------
+        case : Case
+        folder : path
+            What `answers.write` wrote.
+        expected : dict, optional
+            Seconds that a call of a variant will take, where there is reason to expect anything.
+        limit : float, optional
+            Seconds from which a variant is not tried.
+        beaten : list of str
+            Variants that are not tried beside others.
+        """
         self.calls, self.repeats = {}, {}
-        inputs = case.inputs()
-        reply: dict[str, Any] = {"status": "ok", "variants": {}}
-        for variant, call in self.peer.prepare(case, inputs).items():
+        reply: dict[str, Any] = {
+            "status": "ok",
+            "compiles": self.peer.compiles,
+            "variants": {},
+            "not_tried": {},
+        }
+        offered = self.peer.prepare(case, read_inputs(case, folder))
+        known = {name: (expected or {}).get(name, 0.0) for name in offered}
+        for variant, call in offered.items():
+            hopeless = variant in beaten and not set(offered) <= set(beaten)
+            if hopeless or (limit is not None and known[variant] > limit) or set_aside(variant, known):
+                reply["not_tried"][variant] = known[variant]
+                continue
             start = time.perf_counter()
             answer = self.peer.finish(call())
             first = time.perf_counter() - start
             arrays = self.peer.to_numpy(answer)
-            found = {"first_call": first, "error": error(arrays, expected)}
+            found = {"first_call": first, "error": error(case, arrays, folder)}
             reply["variants"][variant] = found
             if not found["error"] <= case.tolerance:
                 return {"status": "wrong", "reason": f"{variant}: error {found['error']:.2g}", **found}
             self.calls[variant] = call
             self.outputs[variant] = sum(array.nbytes for array in arrays.values())
+            del answer, arrays  # the next variant needs the memory
+        if not reply["variants"]:
+            seconds = min(filter(None, reply["not_tried"].values()), default=0.0)
+            return {"status": "left out", "reason": f"expected {seconds:.0f} s a call", "not_tried": known}
         return reply
 
-    def turn(self) -> dict[str, Any]:
-        """Seconds a call, a few samples of each variant."""
-        return {"status": "ok", "samples": {variant: self.sample(variant) for variant in self.calls}}
+    def turn(self, variants: list[str] | None = None) -> dict[str, Any]:
+        """Seconds a call, a few samples of each of these variants."""
+        return {"status": "ok", "samples": {name: self.sample(name) for name in variants or self.calls}}
 
     def memory(self) -> dict[str, Any]:
         """Peak bytes of each variant beyond inputs and outputs."""
@@ -79,11 +114,11 @@ class Worker:
             once = (time.perf_counter() - start) / calls
             if once * calls >= WARM or once >= SLOW:
                 break
-        if once >= SLOW and calls == 1 and variant in self.repeats:
+        if once >= SLOW and calls == 1:
             return [once]
         repeats = self.repeats.setdefault(variant, max(1, round(SAMPLE / once)))
         samples = []
-        for _ in range(1 if once >= SLOW else SAMPLES):
+        for _ in range(1 if once >= MIDDLING else SAMPLES):
             start = time.perf_counter()
             for _ in range(repeats):
                 answer = call()
@@ -92,22 +127,11 @@ class Worker:
         return samples
 
 
-def error(answer: dict[str, Array], expected: str) -> float:
-    """The largest difference over all answers, relative to the largest magnitude; NaN where shapes differ."""
-    worst = 0.0
-    with np.load(expected) as wanted:
-        if set(answer) != set(wanted.files):
-            return float("nan")
-        for name in wanted.files:
-            right, found = wanted[name], answer[name]
-            if right.shape != found.shape:
-                return float("nan")
-            scale = float(abs(right).max(initial=0.0)) or 1.0
-            difference = float(abs(found.astype(np.float64) - right).max(initial=0.0)) / scale
-            if np.isnan(difference):
-                return difference
-            worst = max(worst, difference)
-    return worst
+def set_aside(variant: str, known: dict[str, float]) -> bool:
+    """Whether a slow variant is expected to be that much slower than another one of the same peer."""
+    others = [seconds for name, seconds in known.items() if name != variant and seconds]
+    seconds = known[variant]
+    return any(seconds > least and others and seconds > factor * min(others) for least, factor in ASIDE.items())
 
 
 def serve(peer: Peer, replies: TextIO) -> None:
@@ -123,11 +147,12 @@ def serve(peer: Peer, replies: TextIO) -> None:
         command = json.loads(line)
         try:
             if command["do"] == "prepare":
-                say(worker.prepare(Case.from_json(command["case"]), command["expected"]))
+                given = Case.from_json(command["case"]), command["folder"]
+                say(worker.prepare(*given, command["expected"], command["limit"], command["beaten"]))
             elif command["do"] == "memory":
                 say(worker.memory())
             else:
-                say(worker.turn())
+                say(worker.turn(command["variants"]))
         except Unsupported as reason:
             say({"status": "unsupported", "reason": str(reason)})
         except Exception as problem:  # a library's failure is a row's result, not the run's end

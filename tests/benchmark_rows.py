@@ -6,7 +6,7 @@ from pathlib import Path
 if str(Path(__file__).parent.parent) not in sys.path:  # the suite lies beside the package
     sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import contest, results
+from benchmarks import heat, results
 from benchmarks.case import Case
 
 GEOMETRY = {"stride": [1, 1], "padding": [[1, 1], [1, 1]], "dilation": [1, 1], "groups": 1}
@@ -32,7 +32,7 @@ def row(seconds, case=None, spread=0.01, **others):
         }
         for name, t in times.items()
     }
-    return {"case": case.to_json(), "results": found, **contest.summary(found), "threads": 1}
+    return {"case": case.to_json(), "results": found, **heat.summary(found), "threads": 1}
 
 
 def document(rows, threads=1):

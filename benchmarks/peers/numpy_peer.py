@@ -20,6 +20,8 @@ PATCHES_LIMIT = 1 << 31  # bytes of a matrix of windows, of which NumPy makes a 
 class NumPy:
     """NumPy's calls; its answers are arrays, and there when the call returns."""
 
+    compiles = False
+
     def version(self) -> str:
         return str(np.__version__)
 

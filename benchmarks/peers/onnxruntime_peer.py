@@ -22,6 +22,8 @@ Options = dict[str, Any]
 class OnnxRuntime:
     """Answers are arrays, and there when the call returns."""
 
+    compiles = False
+
     def __init__(self, threads: int) -> None:
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads = threads

@@ -19,6 +19,8 @@ Calls = dict[str, Callable[[], Any]]
 class SciPy:
     """SciPy's calls; its answers are arrays, and there when the call returns."""
 
+    compiles = False
+
     def version(self) -> str:
         return str(scipy.__version__)
 

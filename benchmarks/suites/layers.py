@@ -2,10 +2,16 @@
 
 A group is a pass, so that its geometric mean is the pass's. A name is the network, C x H x W, the number of filters,
 their size, the stride and the batch; "(wide)" marks the layers of 3x3, stride 1, 64 or more channels on both sides and
-14 or more pixels along both axes, where Winograd's method can be used.
+14 or more pixels along both axes, where Winograd's method can be used. These are also asked for by the direct method
+alone, whose part of the roof shows what the kernels are worth; fastconv has those groups for itself.
 """
 
 from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+
+from fastconv import functional
 
 from ..case import Case, size
 from . import cost
@@ -13,6 +19,7 @@ from .shapes import CONVOLUTIONS, LINEAR, POOLING, TRANSPOSED, Convolution, Line
 
 BATCHES = (1, 16)
 PASSES = ("forward", "input gradient", "weight gradient")
+DTYPES = ("float32", "float64")
 FLOAT64 = 1e-12  # relative to the largest: sums of up to a million products, each rounded to 1e-16
 
 # With few seconds, these stand for the rest.
@@ -50,6 +57,7 @@ def cases(quick: bool) -> list[Case]:
     rows = [convolution(layer, n, which) for which in PASSES for layer in CONVOLUTIONS for n in BATCHES]
     wide = [layer for layer in CONVOLUTIONS if is_wide(layer)]
     rows += [convolution(layer, 1, which, "float64") for which in PASSES for layer in wide]
+    rows += [direct(layer, which, dtype) for dtype in DTYPES for which in PASSES for layer in wide if can_choose(which)]
     rows += [transposed(layer, n) for layer in TRANSPOSED for n in BATCHES]
     rows += [pooling(layer, n, which) for layer in POOLING for n in BATCHES for which in PASSES[: passes(layer)]]
     rows += [linear(layer, n, which) for layer in LINEAR for n in BATCHES for which in PASSES]
@@ -96,6 +104,25 @@ def convolution(layer: Convolution, batch: int, which: str, dtype: str = "float3
         flops=cost.convolution(x, weight, layer.stride, padding, dilation),
         traffic=size(x, weight, grad, itemsize=4 if single else 8),
         tolerance=1e-4 if single else FLOAT64,
+    )
+
+
+def can_choose(which: str) -> bool:
+    """Whether this version of fastconv lets its caller name the method of that pass."""
+    name = {"forward": "conv2d", "input gradient": "conv2d_input_grad", "weight gradient": "conv2d_weight_grad"}[which]
+    return "algorithm" in inspect.signature(getattr(functional, name)).parameters
+
+
+def direct(layer: Convolution, which: str, dtype: str) -> Case:
+    """One pass of a layer by the direct method, on one image."""
+    case = convolution(layer, 1, which, dtype)
+    pass_, _, double = case.group.partition(", ")
+    return replace(
+        case,
+        group=f"{pass_}, direct" + (f", {double}" if double else ""),
+        name=f"{case.name}, direct",
+        options={**case.options, "algorithm": "direct"},
+        alone=True,
     )
 
 

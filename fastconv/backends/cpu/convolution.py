@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
-from numba import prange
 
 from fastconv import threads
-from fastconv.backends.cpu import fourier, plain, plans, weight_plans, workspace
-from fastconv.backends.cpu.runtime import kernel_of_sums
+from fastconv.backends.cpu import fourier, plain, plans, weight_plans, winograd, workspace
+from fastconv.backends.cpu.algorithms import choose
+from fastconv.backends.cpu.finite import all_finite
+from fastconv.backends.cpu.kernels import kernel_of_sums
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -25,9 +26,14 @@ def convolution(
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
     y = np.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
-        if algorithm == "fft" and fourier.forward(x, weight, bias, y, geometry, threads.get_num_threads()):
+        count = threads.get_num_threads()
+        name = choose(geometry, "forward", x.itemsize, count, algorithm)
+        if name == "fft" and fourier.forward(x, weight, bias, y, geometry, count):
             return y
-        plan = plans.planned(geometry, False, x.itemsize, threads.get_num_threads())
+        if name == "winograd" and finite(count, x, weight):
+            winograd.forward(x, weight, bias, y, geometry, count)
+            return y
+        plan = plans.planned(geometry, False, x.itemsize, count)
         run(plan, x, weight, plan.no_bias if bias is None else bias, y)
     return y
 
@@ -46,11 +52,14 @@ def convolution_input_grad(
     """
     grad_x = np.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
-        if algorithm == "fft" and fourier.input_grad(
-            weight, grad_output, bias, grad_x, geometry, threads.get_num_threads()
-        ):
+        count = threads.get_num_threads()
+        name = choose(geometry, "input_grad", grad_output.itemsize, count, algorithm)
+        if name == "fft" and fourier.input_grad(weight, grad_output, bias, grad_x, geometry, count):
             return grad_x
-        plan = plans.planned(geometry, True, grad_output.itemsize, threads.get_num_threads())
+        if name == "winograd" and finite(count, grad_output, weight):
+            winograd.input_grad(weight, grad_output, bias, grad_x, geometry, count)
+            return grad_x
+        plan = plans.planned(geometry, True, grad_output.itemsize, count)
         start = plan.no_bias if bias is None else bias
         if not run(plan, grad_output, weight, start, grad_x):
             grad_x[...] = plain.convolution_input_grad(weight, grad_output, start, geometry)
@@ -65,15 +74,25 @@ def convolution_weight_grad(
     if not (grad_output.size and x.size):
         grad_weight[...] = 0
         return grad_weight
-    if algorithm == "fft" and fourier.weight_grad(x, grad_output, grad_weight, geometry, threads.get_num_threads()):
+    count = threads.get_num_threads()
+    name = choose(geometry, "weight_grad", x.itemsize, count, algorithm)
+    if name == "fft" and fourier.weight_grad(x, grad_output, grad_weight, geometry, count):
         return grad_weight
-    plan = weight_plans.planned(geometry, x.itemsize, threads.get_num_threads())
+    if name == "winograd" and finite(count, x, grad_output):
+        winograd.weight_grad(x, grad_output, grad_weight, geometry, count)
+        return grad_weight
+    plan = weight_plans.planned(geometry, x.itemsize, count)
     space = workspace.take(plan.workspace)
     try:
         plan.program.on(plan.threads, x, grad_output, None, grad_weight, space)
     finally:
         workspace.give(space)
     return grad_weight
+
+
+def finite(count: int, *arrays: Array) -> bool:
+    """Whether Winograd's algorithm may be used: numbers that are not finite would spread in it."""
+    return all(all_finite(array, count) for array in arrays)
 
 
 def run(plan: plans.Plan, x: Array, weight: Array, bias: Array, y: Array) -> bool:
@@ -93,14 +112,14 @@ def run(plan: plans.Plan, x: Array, weight: Array, bias: Array, y: Array) -> boo
 def convolution_bias_grad(grad_output: Array) -> Array:
     """grad_bias[o] = sum over n, p of grad_output[n, o, p]."""
     grad_bias = np.empty(grad_output.shape[1], grad_output.dtype)
-    sum_pixels(grad_output.reshape(*grad_output.shape[:2], prod(grad_output.shape[2:])), grad_bias)
+    sum_pixels(grad_bias.size, grad_output.reshape(*grad_output.shape[:2], prod(grad_output.shape[2:])), grad_bias)
     return grad_bias
 
 
 @kernel_of_sums
-def sum_pixels(grad, grad_bias):  # type: ignore[no-untyped-def]
+def sum_pixels(grad, grad_bias, first, end):  # type: ignore[no-untyped-def]
     """grad_bias[o] = sum over n, p of grad[n, o, p], in float64."""
-    for o in prange(grad.shape[1]):
+    for o in range(first, end):
         total = 0.0
         for n in range(grad.shape[0]):
             for p in range(grad.shape[2]):

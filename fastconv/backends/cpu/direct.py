@@ -15,7 +15,15 @@ from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.layout import LINE
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
-from fastconv.backends.cpu.tiles import filters_tile, flag_unless_finite, gather, pixels_tile, store_turned, turn_block, will_store
+from fastconv.backends.cpu.tiles import (
+    filters_tile,
+    flag_unless_finite,
+    gather,
+    pixels_tile,
+    store_turned,
+    turn_block,
+    will_store,
+)
 
 
 @njit

@@ -1,37 +1,56 @@
-"""The fully connected layer and its gradients: rows times rows, and sums of rows.
+"""The fully connected layer and its gradients: products of matrices as they lie.
 
-Index letters: `n` row (an image), `c`/`o` feature in/out, `k` what is summed over, `j` column.
+Index letters: `n` row (an image), `c`/`o` feature in/out.
 """
 
-import numpy as np
-from numba import prange
+from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fastconv import threads
+from fastconv.backends.cpu import products
 from fastconv.backends.cpu.convolution import convolution_bias_grad
-from fastconv.backends.cpu.runtime import kernel, kernel_of_sums
+from fastconv.backends.cpu.machine import vectors
+from fastconv.backends.cpu.native import Program
 from fastconv.typing import Array
 
-BLOCK = 16  # features out of one task of the forward pass: their weights stay in the cache for all rows
-STRIP = 1024  # columns that are summed at a time: they stay in the first-level cache
+SMALL = 100_000  # multiply-adds, or numbers that are read, below which one thread is faster
+STRIP = 512  # columns of a task of `outers`: a few kilobytes of each row
+BLOCK = 64  # rows that are summed at a time: a strip of them stays in the second-level cache
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """y[n, o] = bias[o] + sum over c of weight[o, c] x[n, c]."""
     y = np.empty((x.shape[0], weight.shape[0]), x.dtype)
-    dot_rows(x, weight, np.zeros(weight.shape[0], x.dtype) if bias is None else bias, y)
+    start = np.zeros(1, x.dtype) if bias is None else bias
+    if y.size:
+        program, count = dots(*y.shape, x.shape[1], x.itemsize, bias is not None, threads.get_num_threads())
+        program.on(count, x, weight, start, y)
     return y
 
 
 def linear_input_grad(weight: Array, grad_output: Array) -> Array:
     """grad_x[n, c] = sum over o of grad_output[n, o] weight[o, c]."""
-    grad_x = np.empty((grad_output.shape[0], weight.shape[1]), weight.dtype)
-    add_rows(grad_output, weight, grad_x)
+    (rows, depth), columns = grad_output.shape, weight.shape[1]
+    if not (rows and columns and depth):
+        return np.zeros((rows, columns), weight.dtype)
+    grad_x = np.empty((rows, columns), weight.dtype)
+    program, count = outers(rows, columns, depth, weight.itemsize, False, threads.get_num_threads())
+    program.on(count, grad_output, weight, None, grad_x)
     return grad_x
 
 
 def linear_weight_grad(x: Array, grad_output: Array) -> Array:
     """grad_weight[o, c] = sum over n of grad_output[n, o] x[n, c]."""
-    grad_weight = np.empty((grad_output.shape[1], x.shape[1]), x.dtype)
-    add_rows(np.ascontiguousarray(grad_output.T), x, grad_weight)
+    (depth, rows), columns = grad_output.shape, x.shape[1]
+    if not (rows and columns and depth):
+        return np.zeros((rows, columns), x.dtype)
+    grad_weight = np.empty((rows, columns), x.dtype)
+    program, count = outers(rows, columns, depth, x.itemsize, True, threads.get_num_threads())
+    program.on(count, grad_output, x, None, grad_weight)
     return grad_weight
 
 
@@ -40,51 +59,50 @@ def linear_bias_grad(grad_output: Array) -> Array:
     return convolution_bias_grad(grad_output)
 
 
-@kernel_of_sums
-def dot_rows(x, weight, bias, y):  # type: ignore[no-untyped-def]
-    """y[n, o] = bias[o] + sum over k of x[n, k] weight[o, k].
-
-    Four dot products at a time share the row of x; the compiler sums each in vectors.
-    """
-    rows, features = y.shape
-    for task in prange((features + BLOCK - 1) // BLOCK * rows):
-        n, first = task % rows, task // rows * BLOCK
-        last = min(features, first + BLOCK)
-        row = x[n]
-        for o in range(first, last - 3, 4):
-            w0, w1, w2, w3 = weight[o], weight[o + 1], weight[o + 2], weight[o + 3]
-            s0 = s1 = s2 = s3 = x.dtype.type(0)
-            for k in range(row.size):
-                s0 += row[k] * w0[k]
-                s1 += row[k] * w1[k]
-                s2 += row[k] * w2[k]
-                s3 += row[k] * w3[k]
-            y[n, o], y[n, o + 1] = s0 + bias[o], s1 + bias[o + 1]
-            y[n, o + 2], y[n, o + 3] = s2 + bias[o + 2], s3 + bias[o + 3]
-        for o in range(last - (last - first) % 4, last):
-            w0, s0 = weight[o], x.dtype.type(0)
-            for k in range(row.size):
-                s0 += row[k] * w0[k]
-            y[n, o] = s0 + bias[o]
+@lru_cache(maxsize=1024)
+def dots(rows: int, columns: int, depth: int, item: int, biased: bool, count: int) -> tuple[Program, int]:
+    """The program of y (rows, columns) = bias + a (rows, depth) times b (columns, depth) turned, and its threads."""
+    registers = vectors()
+    high, wide = tile(rows, registers.registers)
+    strip = wide * max(1, -(-columns // (wide * 32)))
+    values = [0] * 9
+    for place, value in {
+        products.ROWS: rows, products.COLUMNS: columns, products.DEPTH: depth, products.STRIP: strip,
+        products.BIAS_STEP: item if biased else 0,
+    }.items():
+        values[place] = value
+    kernel = products.dots_body(item, registers.lanes(item), high, wide)
+    return program(kernel, values, -(-columns // strip), rows * columns * depth, columns * depth, count)
 
 
-@kernel
-def add_rows(factors, rows, y):  # type: ignore[no-untyped-def]
-    """y[n, j] = sum over k of factors[n, k] rows[k, j], four rows at a time."""
-    depth, columns = rows.shape
-    strips = (columns + STRIP - 1) // STRIP
-    for task in prange(strips * y.shape[0]):
-        n, begin = task % y.shape[0], task // y.shape[0] * STRIP
-        end = min(columns, begin + STRIP)
-        sums = np.zeros(end - begin, y.dtype)
-        for k in range(0, depth - 3, 4):
-            f0, f1, f2, f3 = factors[n, k], factors[n, k + 1], factors[n, k + 2], factors[n, k + 3]
-            r0, r1 = rows[k, begin:end], rows[k + 1, begin:end]
-            r2, r3 = rows[k + 2, begin:end], rows[k + 3, begin:end]
-            for j in range(sums.size):
-                sums[j] += f0 * r0[j] + f1 * r1[j] + f2 * r2[j] + f3 * r3[j]
-        for k in range(depth - depth % 4, depth):
-            f0, r0 = factors[n, k], rows[k, begin:end]
-            for j in range(sums.size):
-                sums[j] += f0 * r0[j]
-        y[n, begin:end] = sums
+def tile(rows: int, registers: int) -> tuple[int, int]:
+    """Rows and columns of a tile of dot products."""
+    if rows == 1:
+        return 1, 8
+    if rows < 4:
+        return rows, 6 if registers > 16 else 4
+    return (4, 6) if registers > 16 else (3, 3)
+
+
+@lru_cache(maxsize=1024)
+def outers(rows: int, columns: int, depth: int, item: int, turned: bool, count: int) -> tuple[Program, int]:
+    """The program of y (rows, columns) = a times b (depth, columns), and its threads; `turned`: a is (depth, rows)."""
+    registers = vectors()
+    lanes = registers.lanes(item)
+    high, across = min(rows, 8 if registers.registers > 16 else 4), 3 if registers.registers > 16 else 2
+    strip = min(STRIP, -(-columns // (4 * lanes * across)) * lanes * across)
+    values = [0] * 9
+    for place, value in {
+        products.ROWS: rows, products.COLUMNS: columns, products.DEPTH: depth, products.STRIP: strip,
+        products.A_ROW: item if turned else depth * item, products.A_STEP: rows * item if turned else item,
+        products.B_ROW: columns * item, products.BLOCK: BLOCK,
+    }.items():
+        values[place] = value
+    kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)))
+    return program(kernel, values, -(-columns // strip), rows * columns * depth, (rows + depth) * columns, count)
+
+
+def program(kernel: Any, values: list[int], tasks: int, products_: int, numbers: int, count: int) -> tuple[Program, int]:
+    """One step, on threads where it has work for them."""
+    work = max(products_ // 8, numbers)
+    return Program([(kernel, values, tasks, 8)], work), count if work > SMALL else 1

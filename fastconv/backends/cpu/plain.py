@@ -11,10 +11,9 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
-from numba import prange
 
+from fastconv.backends.cpu.kernels import kernel
 from fastconv.backends.cpu.phases import from_phases, taps
-from fastconv.backends.cpu.runtime import kernel
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -26,17 +25,17 @@ def convolution_input_grad(weight: Array, grad_output: Array, bias: Array, geome
     phases = np.empty(shape, grad_output.dtype)
     flat = weight.reshape(*weight.shape[:2], -1)
     rows = grad_output.reshape(*grad_output.shape[:2], prod(grad_output.shape[2:-1]), grad_output.shape[-1])
-    spread_taps(flat, rows, bias, phases, table.starts, table.offsets, geometry.groups)
+    spread_taps(shape[0] * shape[1], flat, rows, bias, phases, table.starts, table.offsets, geometry.groups)
     return from_phases(phases, geometry)
 
 
 @kernel
-def spread_taps(weight, grad, bias, x, starts, offsets, groups):  # type: ignore[no-untyped-def]
+def spread_taps(weight, grad, bias, x, starts, offsets, groups, first, end):  # type: ignore[no-untyped-def]
     """x[n, c, starts[i] + offsets[k] + q] = bias[c] + sum over o, k, i, q of weight[o, c, k] grad[n, o, i, q]."""
     filters, rows, columns = grad.shape[1:]
     channels, width = weight.shape[1], weight.shape[2]
     per_group = filters // groups
-    for task in prange(x.shape[0] * x.shape[1]):
+    for task in range(first, end):
         n, c = task // x.shape[1], task % x.shape[1]
         group = c // channels
         sums = np.full(x.shape[2], bias[c])

@@ -13,9 +13,9 @@ import numpy as np
 from fastconv.backends.cpu import axes, direct
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.axes import Axis
+from fastconv.backends.cpu.layout import LINE, Strip, up
 from fastconv.backends.cpu.machine import Vectors, cache_bytes, vectors
 from fastconv.backends.cpu.native import Program, code
-from fastconv.backends.cpu.layout import LINE, Strip, up
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -275,17 +275,17 @@ class Layout:
         thread = own + (self.panel_bytes if alone else 0) + 4096 + s.JOB_BYTES
         shared = up(LINE + (sum_.groups * self.panels * self.panel_bytes if packed and not alone else 0), 4096)
         values = {
-            **{s.GROUPS: sum_.groups, s.CHANNELS: sum_.channels, s.FILTERS: sum_.filters},
-            **{s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks, s.SHARES: self.shares},
-            **{s.PANELS: self.panels, s.CHANNEL_BYTES: self.source_channel, s.IN_PLACE: int(self.in_place)},
-            **{s.FILTER_BYTES: prod(a.target for a in sum_.axes) * item, s.ALL_PHASES: prod(self.phases)},
-            **{s.BUFFERED: int(self.buffered), s.PHASE_TABLE: phases.ctypes.data, s.PANEL_BYTES: self.panel_bytes},
-            **{s.FILTER_STEP: sum_.filter_step, s.GROUP_WEIGHTS: sum_.group_step, s.BIAS_STEP: item},
-            **{s.SHARED: shared, s.PER_THREAD: thread, s.BUFFER: buffer, s.SCRATCH: scratch},
-            **{s.BUFFER_ROW: buffer_row, s.BUFFER_FILTER: buffer_filter, s.BUFFER_PHASE: buffer_phase},
+            s.GROUPS: sum_.groups, s.CHANNELS: sum_.channels, s.FILTERS: sum_.filters,
+            s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks, s.SHARES: self.shares,
+            s.PANELS: self.panels, s.CHANNEL_BYTES: self.source_channel, s.IN_PLACE: int(self.in_place),
+            s.FILTER_BYTES: prod(a.target for a in sum_.axes) * item, s.ALL_PHASES: prod(self.phases),
+            s.BUFFERED: int(self.buffered), s.PHASE_TABLE: phases.ctypes.data, s.PANEL_BYTES: self.panel_bytes,
+            s.FILTER_STEP: sum_.filter_step, s.GROUP_WEIGHTS: sum_.group_step, s.BIAS_STEP: item,
+            s.SHARED: shared, s.PER_THREAD: thread, s.BUFFER: buffer, s.SCRATCH: scratch,
+            s.BUFFER_ROW: buffer_row, s.BUFFER_FILTER: buffer_filter, s.BUFFER_PHASE: buffer_phase,
             s.RUN: self.run,
-            **{s.TILE_ROWS: tile.rows, s.TILE_COLUMNS: tile.columns},
-            **{s.PANEL_FILTERS: tile.filters, s.PANEL_CODE: code(self.panel_body())},
+            s.TILE_ROWS: tile.rows, s.TILE_COLUMNS: tile.columns,
+            s.PANEL_FILTERS: tile.filters, s.PANEL_CODE: code(self.panel_body()),
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
         }
         values |= strip.words()

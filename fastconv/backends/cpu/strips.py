@@ -11,7 +11,14 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu.native import body, call, set_word, word
-from fastconv.backends.cpu.tiles import clear_few, clear_numbers, copy_apart, copy_between, copy_every_second, copy_numbers
+from fastconv.backends.cpu.tiles import (
+    clear_few,
+    clear_numbers,
+    copy_apart,
+    copy_between,
+    copy_every_second,
+    copy_numbers,
+)
 
 # Extents, for one group: source channels, filters; output pixels of a phase along each axis.
 GROUPS, CHANNELS, FILTERS, DEPTHS, ROWS, COLUMNS = range(6)

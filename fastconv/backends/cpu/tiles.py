@@ -401,3 +401,100 @@ def flag_unless_finite(e: Emit, source: Value, count: Value, flag: Value) -> Non
     zeros = e.total(e.fma(rest, e.zero, zeros))  # NaN if there was one, or 0 * infinity
     with e.b.if_then(e.b.fcmp_unordered("uno", zeros, zeros)):
         e.b.store(e.int(1), e.element(flag, 0, e.int(1).type))
+
+
+@instruction(4)
+def store_dots(
+    e: Emit,
+    rows: int,
+    columns: int,
+    a: Value,
+    b: Value,
+    depth: Value,
+    bias: Value,
+    bias_step: Value,
+    y: Value,
+    y_row: Value,
+    valid_rows: Value,
+    valid_columns: Value,
+) -> None:
+    """y[i, j] = bias[j] + sum over k < depth of a[i, k] * b[j, k], rows of both lying together.
+
+    Of rows and columns only so many are there; the others repeat the last one.
+    """
+    width = e.lanes * e.item
+    pitch = e.b.mul(depth, e.int(e.item))
+    limits = [e.b.sub(valid, e.int(1)) for valid in (valid_rows, valid_columns)]
+    lefts = [e.at(a, (e.least(i, limits[0]), pitch)) for i in range(rows)]
+    rights = [e.at(b, (e.least(j, limits[1]), pitch)) for j in range(columns)]
+    whole = e.b.sdiv(depth, e.int(e.lanes))
+
+    def added(sums: list[Value], load: Any) -> list[Value]:
+        xs = [load(left) for left in lefts]
+        following = []
+        for right in rights:
+            weight = load(right)
+            following += [e.fma(x, weight, sums[len(following) + i]) for i, x in enumerate(xs)]
+        return following
+
+    def step(k: Value, sums: list[Value]) -> list[Value]:
+        place = e.b.mul(k, e.int(width))
+        return added(sums, lambda row: e.load(row, place))
+
+    sums = e.loop(whole, [e.zero] * (rows * columns), step)
+    mask, place = e.first(e.b.sub(depth, e.b.mul(whole, e.int(e.lanes)))), e.b.mul(whole, e.int(width))
+    totals = iter(added(sums, lambda row: e.masked_load(mask, row, place)))
+    for j in range(columns):
+        column = e.least(j, limits[1])
+        start = e.number(e.at(bias, (column, bias_step)))
+        for i in range(rows):
+            target = e.at(y, (e.least(i, limits[0]), y_row), (column, e.item))
+            e.save(e.b.fadd(e.total(next(totals)), start), target)
+
+
+@instruction(4)
+def add_product(
+    e: Emit,
+    rows: int,
+    vectors: int,
+    a: Value,
+    a_row: Value,
+    a_step: Value,
+    b: Value,
+    b_row: Value,
+    depth: Value,
+    y: Value,
+    y_row: Value,
+    valid: Value,
+    columns: Value,
+    before: Value,
+) -> None:
+    """y[i, :] (+)= sum over k < depth of a[i * a_row + k * a_step] * b[k * b_row, :], the first `columns` of a row.
+
+    It is added where something came `before`. Of the rows only `valid` are there; the others repeat the last one.
+    """
+    width = e.lanes * e.item
+    masks = [e.first(e.b.sub(columns, e.int(v * e.lanes))) for v in range(vectors)]
+    add = e.splat(e.b.icmp_signed("!=", before, e.int(0)))
+    limit = e.b.sub(valid, e.int(1))
+    chosen = [e.least(i, limit) for i in range(rows)]
+    sources = [e.at(a, (i, a_row)) for i in chosen]
+    targets = [e.at(y, (i, y_row)) for i in chosen]
+
+    def step(k: Value, carried: list[Value]) -> list[Value]:
+        line, shift, *sums = carried
+        row = [e.masked_load(mask, line, v * width) for v, mask in enumerate(masks)]
+        following = []
+        for source in sources:
+            number = e.splat(e.number(source, shift))
+            following += [e.fma(number, vector, sums[len(following) + v]) for v, vector in enumerate(row)]
+        return [e.at(line, b_row), e.at(shift, a_step), *following]
+
+    start = []
+    for target in targets:
+        start += [e.masked_load(e.b.and_(mask, add), target, v * width) for v, mask in enumerate(masks)]
+    _, _, *sums = e.loop(depth, [b, e.int(0), *start], step)
+    totals = iter(sums)
+    for target in targets:
+        for v, mask in enumerate(masks):
+            e.masked_store(next(totals), mask, target, v * width)

@@ -149,17 +149,17 @@ class Layout:
         grads = up(strip.channel * channels + LINE, 4096)
         turned = up(self.rows * self.columns * width, 4096) if form.kind == "filters" else 0
         shared, thread = up(chunk * self.chunks, 4096), grads + turned + 4096 + s.JOB_BYTES
-        values = {place: 0 for place in range(w.PLACES)} | strip.words()
+        values = dict.fromkeys(range(w.PLACES), 0) | strip.words()
         values |= {
-            **{s.GROUPS: self.groups, s.FILTERS: self.filters, s.PANELS: self.panels},
-            **{s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks},
-            **{s.CHANNEL_BYTES: source * item, s.FILTER_BYTES: target * item},
+            s.GROUPS: self.groups, s.FILTERS: self.filters, s.PANELS: self.panels,
+            s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks,
+            s.CHANNEL_BYTES: source * item, s.FILTER_BYTES: target * item,
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
-            **{s.SHARED: shared, s.PER_THREAD: thread, w.GRADS: grads},
-            **{w.BLOCKS: self.images * self.axes[0].count * self.row_blocks * self.column_blocks},
-            **{ w.CHUNKS: self.chunks, w.PARTS: self.parts, w.ALL_CHANNELS: self.channels},
-            **{w.STARTS: self.taps // form.columns, w.START_TABLE: table.ctypes.data, w.TAPS: self.taps},
-            **{w.PANEL_SUMS: panel, w.CHUNK_SUMS: chunk},
+            s.SHARED: shared, s.PER_THREAD: thread, w.GRADS: grads,
+            w.BLOCKS: self.images * self.axes[0].count * self.row_blocks * self.column_blocks,
+             w.CHUNKS: self.chunks, w.PARTS: self.parts, w.ALL_CHANNELS: self.channels,
+            w.STARTS: self.taps // form.columns, w.START_TABLE: table.ctypes.data, w.TAPS: self.taps,
+            w.PANEL_SUMS: panel, w.CHUNK_SUMS: chunk,
         }
         for axis, a in enumerate(self.axes):
             values[s.DEPTHS + axis] = a.count

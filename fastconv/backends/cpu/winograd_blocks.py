@@ -22,17 +22,21 @@ from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
     INPUT,
     LINE,
+    READ,
+    TAPS,
     WEIGHT,
+    WRITE,
     clear,
     copy_first,
+    fetch_square,
     fields,
     multiply_add,
     transform,
     transform_to_output,
     transpose,
+    turn_taps,
 )
 
-TAPS = 9
 loop = functools.partial(njit, nogil=True, error_model="numpy")
 
 
@@ -78,8 +82,11 @@ def strip_loop(lanes: int) -> Any:
     size = FLOAT * lanes
 
     @loop
-    def fill_strip(strip, pitch, image, height, width, channels, row, rows, column, columns):  # type: ignore[no-untyped-def]
-        """strip[r, j, c] = image[c, row + r, column + j], 0 outside of the image and past the channels."""
+    def fill_strip(strip, pitch, image, height, width, channels, row, rows, column, columns, ahead):  # type: ignore[no-untyped-def]
+        """strip[r, j, c] = image[c, row + r, column + j], 0 outside of the image and past the channels.
+
+        What lies `ahead` is wanted next.
+        """
         plane = FLOAT * height * width
         for r in range(rows):
             h, j, target = row + r, 0, strip + r * pitch
@@ -89,6 +96,7 @@ def strip_loop(lanes: int) -> Any:
                     j += 1
                 while j < columns and column + j < width:
                     source, left = image + FLOAT * (h * width + column + j), width - column - j
+                    fetch_square(FLOAT, lanes, READ, source + ahead, plane)
                     transpose(FLOAT, lanes, source, plane, channels, left, target + j * size, size, lanes, lanes)
                     j += lanes
             while j < columns:
@@ -109,14 +117,16 @@ def input_loop(lanes: int, m: int, layout: Any = layout) -> Any:
         a = layout(plan)
         columns = a.run * m
         idle = (first - end) * a.run % 4
+        plane, further = FLOAT * a.height * a.width, FLOAT * (end - first) // a.runs * m * a.width
         for c in range(start, stop, lanes):
+            ahead = lanes * plane if c + lanes < stop else further - (c - start) * plane
             target = v + c // lanes * a.slots * size
             for item in range(first, end):
                 image = item // (a.runs * a.down) * a.groups + group
-                source = x + FLOAT * (image * a.channels + c) * a.height * a.width
+                source = x + (image * a.channels + c) * plane
                 row, column = item // a.runs % a.down * m - a.top, item % a.runs * columns - a.left
                 channels = a.channels - c
-                fill_strip(strip, a.pitch, source, a.height, a.width, channels, row, n, column, columns + 2)
+                fill_strip(strip, a.pitch, source, a.height, a.width, channels, row, n, column, columns + 2, ahead)
                 for t in range(a.run):
                     transform(
                         FLOAT, lanes, m, 3, INPUT,
@@ -146,11 +156,14 @@ def filter_loop(lanes: int, m: int) -> Any:
         filters = a.filters - o
         for c in range(start, stop, together):
             source, channels = weight + o * by_filter + c * by_channel, min(together, stop - c)
-            for k in range(0, channels * TAPS, lanes):
-                transpose(
-                    FLOAT, lanes, source + FLOAT * k, by_filter, filters, channels * TAPS - k,
-                    strip + k * size, size, lanes, lanes,
-                )  # fmt: skip
+            if a.turned:
+                turn_taps(FLOAT, lanes, source, by_filter, filters, strip)
+            else:
+                for k in range(0, channels * TAPS, lanes):
+                    transpose(
+                        FLOAT, lanes, source + FLOAT * k, by_filter, filters, channels * TAPS - k,
+                        strip + k * size, size, lanes, lanes,
+                    )  # fmt: skip
             for i in range(channels):
                 transform(
                     FLOAT, lanes, m, 3, WEIGHT,
@@ -217,13 +230,16 @@ def output_loop(lanes: int, m: int) -> Any:
                 row, column = item // a.runs % a.down * m, item % a.runs * columns
                 image = item // (a.runs * a.down) * a.groups + group
                 target = y + FLOAT * ((image * a.filters + o) * plane + row * a.out_width + column)
+                wide = min(columns, a.out_width - column)
+                for p in range(min(m, a.out_height - row)):
+                    for q in range(0, wide, lanes):
+                        fetch_square(FLOAT, lanes, WRITE, target + FLOAT * (p * a.out_width + q), FLOAT * plane)
                 for t in range(a.run):
                     transform_to_output(
                         FLOAT, lanes, m, 3, start,
                         source, n * a.m_step, a.m_step, strip + t * m * size, a.pitch, size,
                     )  # fmt: skip
                     source += width
-                wide = min(columns, a.out_width - column)
                 for p in range(min(m, a.out_height - row)):
                     for q in range(0, wide, lanes):
                         transpose(

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastconv.backends.cpu import machine, native
-from fastconv.backends.cpu.winograd_blocks import TAPS, input_loop, loop, padded, strip_loop
+from fastconv.backends.cpu.winograd_blocks import input_loop, loop, padded, strip_loop
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
     OUTPUT,
+    TAPS,
     WEIGHT,
     clear,
     fields,
@@ -79,13 +80,16 @@ def grad_loop(lanes: int) -> Any:
         """G[i, t, o] of some items, for one or two vectors of filters."""
         a = layout(plan)
         columns, width, idle = a.run * TILE, vectors * size, (first - end) * a.run % 4
+        plane = FLOAT * a.out_height * a.out_width
         for k in range(vectors):
-            target, filters = g + k * size, a.filters - o - k * lanes
+            target, filters, ahead = g + k * size, a.filters - o - k * lanes, lanes * plane
             for item in range(first, end):
                 image = item // (a.runs * a.down) * a.groups + group
-                source = grad + FLOAT * (image * a.filters + o + k * lanes) * a.out_height * a.out_width
+                source = grad + (image * a.filters + o + k * lanes) * plane
                 row, column = item // a.runs % a.down * TILE, item % a.runs * columns
-                fill_strip(strip, a.pitch, source, a.out_height, a.out_width, filters, row, TILE, column, columns)
+                fill_strip(
+                    strip, a.pitch, source, a.out_height, a.out_width, filters, row, TILE, column, columns, ahead
+                )
                 for t in range(a.run):
                     transform(
                         FLOAT, lanes, 3, TILE, WEIGHT,

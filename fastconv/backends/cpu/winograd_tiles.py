@@ -8,7 +8,7 @@ idles whatever the image's size; the sum over channels makes of each of the n * 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ OUTPUT, WEIGHT, INPUT = range(3)
 # Where the polynomials are evaluated: 0, then pairs +-p, and infinity, which goes without saying. For n = 6 these err 3
 # to 6 times less than 0, +-1, +-2.
 POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
+TAPS = 9
 LINE = 64  # bytes of a cache line
 UNROLLED = 4  # steps of a product's sum; its depth is a multiple
 
@@ -90,6 +91,13 @@ def fetch_lines(e: Emit, address: Value, distance: Value, size: int) -> None:
             fetch(e, e.at(address, distance, line), READ, 2)
 
 
+@instruction(3)
+def fetch_square(e, purpose, address, pitch):  # type: ignore[no-untyped-def]
+    """Bring the lines where rows of a square begin close to the processor, to READ or to WRITE."""
+    for i in range(e.lanes):
+        fetch(e, e.at(address, (i, pitch)), purpose, 2)
+
+
 @instruction(4)
 def transform_to_output(e, m, r, bias, source, row, column, target, to_row, to_column):  # type: ignore[no-untyped-def]
     """One tile of the output, with the vector at `bias` added."""
@@ -109,35 +117,86 @@ def clear(e, target):  # type: ignore[no-untyped-def]
 def transpose(e, source, pitch, rows, columns, target, to_pitch, to_rows, to_columns):  # type: ignore[no-untyped-def]
     """Turn a square of numbers: `rows` x `columns` are read, the rest are 0; `to_rows` x `to_columns` are written.
 
-    Nothing else is touched in memory. Masks cost much where the processor has none, so full squares go without.
+    Nothing else is touched in memory.
     """
-    lanes = range(e.lanes)
-    whole = e.b.and_(e.b.icmp_signed(">=", rows, I64(e.lanes)), e.b.icmp_signed(">=", columns, I64(e.lanes)))
-    with e.b.if_else(whole) as (full, part):
-        with full:
-            plain, after_plain = [e.load(e.at(source, (i, pitch))) for i in lanes], e.b.block
-        with part:
-            masks = row_masks(e, rows, columns)
-            masked = [e.masked_load(mask, e.at(source, (i, pitch))) for i, mask in enumerate(masks)]
-            after_masked = e.b.block
-    loaded = [e.b.phi(e.vector) for _ in lanes]
-    for phi, u, v in zip(loaded, plain, masked, strict=True):
-        phi.add_incoming(u, after_plain)
-        phi.add_incoming(v, after_masked)
-    values = e.transposed(loaded)
-    whole = e.b.and_(e.b.icmp_signed(">=", to_rows, I64(e.lanes)), e.b.icmp_signed(">=", to_columns, I64(e.lanes)))
-    with e.b.if_else(whole) as (full, part):
-        with full:
-            for i, value in enumerate(values):
-                e.store(value, e.at(target, (i, to_pitch)))
-        with part:
-            for i, (value, mask) in enumerate(zip(values, row_masks(e, to_rows, to_columns), strict=True)):
-                e.masked_store(value, mask, e.at(target, (i, to_pitch)))
+    values = e.transposed(load_square(e, source, pitch, rows, columns))
+    places = [e.at(target, (i, to_pitch)) for i in range(e.lanes)]
+
+    def store(masks: Sequence[Value] | None) -> list[Value]:
+        for i, (value, place) in enumerate(zip(values, places, strict=True)):
+            if masks is None:
+                e.store(value, place)
+            else:
+                e.masked_store(value, masks[i], place)
+        return []
+
+    by_mask(e, to_rows, to_columns, store)
 
 
-def row_masks(e: Emit, rows: Value, columns: Value) -> list[Value]:
-    """For each row of a square the mask of the lanes in its first `rows` rows and `columns` columns."""
-    return [e.first(e.b.select(e.b.icmp_signed("<", I64(i), rows), columns, I64(0))) for i in range(e.lanes)]
+def load_square(e: Emit, source: Value, pitch: Value, rows: Value, columns: Value) -> list[Value]:
+    """Rows of numbers, 0 past the first `rows` and `columns`."""
+    places = [e.at(source, (i, pitch)) for i in range(e.lanes)]
+
+    def load(masks: Sequence[Value] | None) -> list[Value]:
+        if masks is None:
+            return [e.load(place) for place in places]
+        return [e.masked_load(mask, place) for mask, place in zip(masks, places, strict=True)]
+
+    return by_mask(e, rows, columns, load)
+
+
+def by_mask(
+    e: Emit, rows: Value, columns: Value, write: Callable[[Sequence[Value] | None], list[Value]]
+) -> list[Value]:
+    """The code of `write` thrice: without masks for a whole square, with one for whole rows, and with one for each."""
+    after = e.b.append_basic_block("after")
+    found, blocks = [], []
+
+    def add(masks: Sequence[Value] | None) -> None:
+        found.append(write(masks))
+        blocks.append(e.b.block)
+        e.b.branch(after)
+
+    high, wide = (e.b.icmp_signed(">=", count, I64(e.lanes)) for count in (rows, columns))
+    whole, part, row_by_row, some = (e.b.append_basic_block(n) for n in ("whole", "part", "rows", "some"))
+    e.b.cbranch(e.b.and_(high, wide), whole, part)
+    e.b.position_at_end(whole)
+    add(None)
+    e.b.position_at_end(part)
+    mask = e.first(columns)
+    e.b.cbranch(high, some, row_by_row)
+    e.b.position_at_end(some)
+    add([mask] * e.lanes)
+    e.b.position_at_end(row_by_row)
+    none = e.first(0)
+    add([e.b.select(e.b.icmp_signed("<", I64(i), rows), mask, none) for i in range(e.lanes)])
+    e.b.position_at_end(after)
+    merged = [e.b.phi(value.type) for value in found[0]]
+    for values, block in zip(found, blocks, strict=True):
+        for phi, value in zip(merged, values, strict=True):
+            phi.add_incoming(value, block)
+    return merged
+
+
+@instruction(2)
+def turn_taps(e, source, pitch, rows, target):  # type: ignore[no-untyped-def]
+    """The taps of `rows` filters, one vector for each tap."""
+    for first in range(0, TAPS, e.lanes):
+        count = min(e.lanes, TAPS - first)
+        values = load_square(e, e.at(source, FLOAT * first), pitch, rows, I64(count))
+        bit = e.lanes // 2
+        while bit:  # the largest blocks first: what the last vectors would need is left out then
+            values = swapped(e, values, bit)
+            bit //= 2
+        for i in range(count):
+            e.store(values[i], target, (first + i) * FLOAT * e.lanes)
+
+
+def swapped(e: Emit, rows: Sequence[Value], bit: int) -> list[Value]:
+    """The rows with the off-diagonal blocks of so many lanes swapped."""
+    low = [lane if not lane & bit else (lane ^ bit) + e.lanes for lane in range(e.lanes)]
+    high = [lane | bit if not lane & bit else lane + e.lanes for lane in range(e.lanes)]
+    return [e.shuffle(rows[i & ~bit], rows[i | bit], high if i & bit else low) for i in range(e.lanes)]
 
 
 @instruction(2)

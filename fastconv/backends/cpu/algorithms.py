@@ -1,0 +1,35 @@
+"""Which algorithm computes a geometry: the direct sum, or Winograd's where it is expected to take less time.
+
+Both estimates are in cycles of one thread.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from fastconv.backends.cpu import plans, weight_plans, winograd
+from fastconv.geometry import Convolution
+
+SINGLE = 4  # bytes: Winograd's error is within 1e-5 in float32 alone, and worth it there
+GAIN = 0.9  # of the direct algorithm's time that another one may take, for its checks and their spread
+
+
+@lru_cache(maxsize=4096)
+def choose(geometry: Convolution, which: str, item: int, threads: int, algorithm: str = "auto") -> str:
+    """The algorithm for the "forward" pass, the "input_grad" or the "weight_grad" of numbers of `item` bytes.
+
+    What is asked for is chosen where it can be, and "direct" where it can't.
+    """
+    if algorithm in ("direct", "fft") or item != SINGLE or not winograd.suits(geometry):
+        return "fft" if algorithm == "fft" else "direct"
+    if algorithm == "winograd":
+        return algorithm
+    faster = winograd.cost(geometry, which) < GAIN * direct_cost(geometry, which, item, threads)
+    return "winograd" if faster else "direct"
+
+
+def direct_cost(geometry: Convolution, which: str, item: int, threads: int) -> float:
+    """Cycles that the direct algorithm takes."""
+    if which == "weight_grad":
+        return float(weight_plans.planned(geometry, item, threads).program.work)
+    return float(plans.planned(geometry, which == "input_grad", item, threads).program.work)
