@@ -108,7 +108,7 @@ def laid_out(
         shared, own = 0 if kept else all_filters, products * v_step
     strip = own + products * m_step
     bias = strip + max((m + 2) * pitch, 10 * lanes * size)
-    end = bias + size
+    end = -(-(bias + size) // 64) * 64  # each thread begins on a cache line
     sizes = Layout(
         task.groups, task.channels, task.filters, *task.input_size, *task.output_size, *task.padding, task.turned,
         run, runs, down, items, blocks, v_step, u_step, m_step,
