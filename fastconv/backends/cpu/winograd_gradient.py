@@ -262,7 +262,7 @@ def parts_and_blocks(geometry: Convolution) -> Blocks:
     down, across = (-(-size // TILE) for size in geometry.output_size)
     runs = -(-across // RUN)
     run, items = -(-across // runs), geometry.batch * down * runs
-    parts = max(1, min(items, -(-PARTS // (groups * c_blocks * o_blocks)), items * run // 32))
+    parts = max(1, min(items, -(-PARTS // (groups * c_blocks * o_blocks)), items * run // 48))
     return Blocks(down, runs, run, items, parts, c_block, o_block, c_blocks, o_blocks)
 
 
