@@ -107,7 +107,7 @@ def transposed_padding(case, size, output_size):
     )
     for h, p, k, s, pair, d in axes:
         extra.append(h - ((p - 1) * s - sum(pair) + d * (k - 1) + 1))
-        if not 0 <= extra[-1] < max(s, d):
+        if h < 1 or not 0 <= extra[-1] < max(s, d):
             return None
     return tuple(extra)
 
@@ -146,7 +146,7 @@ def few_tiles(seed):
     changes = [
         mock.patch.object(plans, "best_tile", best_tile),
         mock.patch.object(weight_plans.Layout, "filter_forms", filter_forms),
-        mock.patch.object(weight_plans.Layout, "pixel_forms", lambda layout: []),
+        mock.patch.object(weight_plans.Layout, "pixel_forms", return_value=[]),
         *(mock.patch.object(module, "SMALL", -1.0) for module in (plans, weight_plans)),
         *(mock.patch.object(module, "cache_bytes", cache_bytes) for module in (plans, weight_plans)),
         mock.patch.object(plans, "GRAIN", 1.0),
