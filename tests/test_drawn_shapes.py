@@ -6,6 +6,8 @@ from drawn import arrays, calls, draw, few_tiles
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastconv as fc
+from fastconv import geometry
+from fastconv.backends.cpu import plans, weight_plans
 
 SHAPES = 300
 # Of the largest number of a result: sums of at most some thousand products of standard normals.
@@ -65,3 +67,14 @@ def place(value, array, rng):
     """Put a value into an array: at an end of each axis, or anywhere."""
     if array.size:
         array[tuple(int(rng.choice([0, n - 1, rng.integers(n)])) for n in array.shape)] = value
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_strips_of_a_large_dilation_leave_out_what_no_tap_meets(rank):
+    pixels, far = {1: (2_000_000, 500_000), 2: (512, 128)}[rank]
+    shapes = (1, 1, *[pixels] * rank), (1, 1, *[3] * rank)
+    shape = geometry.convolution(*shapes, stride=1, padding=far, dilation=far, groups=1)
+    near = geometry.convolution(*shapes, stride=1, padding=1, dilation=1, groups=1)
+    for plan in (lambda g: plans.planned(g, False, 4, 1), lambda g: plans.planned(g, True, 4, 1),
+                 lambda g: weight_plans.planned(g, 4, 1)):  # fmt: skip
+        assert plan(shape).workspace <= 3**rank * plan(near).workspace  # a block of pixels for each tap
