@@ -9,69 +9,12 @@ import time
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, prange, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit, prange
 
-from fastconv.backends.cpu.machine import host_vectors
+from fastconv.backends.cpu.roof import fma_roof
 
-CHAINS = 24  # independent accumulators: the latency of a fused multiply-add times the units that do it, and some more
-STEPS = 200_000
 WHILE = 0.7  # seconds: long enough that something else on the machine does not disturb all calls
 TRIAD = 1 << 25  # numbers an array: 128 MiB in float32, far above the caches
-
-
-@intrinsic
-def multiply_add(typingctx: Any, lanes: Any, steps: Any, seed: Any) -> Any:
-    """The sum of CHAINS chains of `steps` vector multiply-adds; `lanes` is a literal int, `seed` a float."""
-    if not isinstance(lanes, types.IntegerLiteral):
-        return None
-    width = lanes.literal_value
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, count, start = args
-        scalar, integer = start.type, ir.IntType(64)
-        vector = ir.VectorType(scalar, width)
-        name = f"llvm.fma.v{width}f{32 if isinstance(scalar, ir.FloatType) else 64}"
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-        undefined = ir.Constant(vector, ir.Undefined)
-        splat = builder.shuffle_vector(
-            builder.insert_element(undefined, start, ir.IntType(32)(0)),
-            undefined,
-            ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width),
-        )
-        entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        step = builder.phi(integer)
-        step.add_incoming(integer(0), entry)
-        chains = [builder.phi(vector) for _ in range(CHAINS)]
-        totals = [builder.call(fma, [splat, splat, chain]) for chain in chains]
-        for chain, total in zip(chains, totals, strict=True):
-            chain.add_incoming(splat, entry)
-            chain.add_incoming(total, loop)
-        following = builder.add(step, integer(1))
-        step.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
-        builder.position_at_end(done)
-        total = totals[0]
-        for other in totals[1:]:
-            total = builder.fadd(total, other)
-        return builder.extract_element(total, ir.IntType(32)(0))
-
-    return seed(lanes, types.int64, seed), codegen
-
-
-def fma_kernel(lanes: int) -> Any:
-    """A kernel that keeps each of `parts` threads busy with multiply-adds of vectors of `lanes` numbers."""
-
-    @njit(parallel=True, nogil=True)
-    def kernel(out: Any, steps: int) -> None:
-        for part in prange(out.size):
-            out[part] = multiply_add(lanes, steps, out[part])
-
-    return kernel
 
 
 @njit(parallel=True, nogil=True)
@@ -88,18 +31,10 @@ def measure(threads: int) -> dict[str, float]:
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, before))
     try:
-        bits = host_vectors().bits
-        roofs = {name: fma_roof(np.dtype(name), bits, threads) for name in ("float32", "float64")}
+        roofs = {name: fma_roof(np.dtype(name).itemsize, threads) for name in ("float32", "float64")}
         return {**roofs, "bytes": triad_roof()}
     finally:
         numba.set_num_threads(before)
-
-
-def fma_roof(dtype: np.dtype[Any], bits: int, threads: int) -> float:
-    """Multiply-adds count as two operations."""
-    lanes = bits // (8 * dtype.itemsize)
-    kernel, out = fma_kernel(lanes), np.full(threads, 1e-3, dtype)
-    return 2.0 * threads * CHAINS * lanes * STEPS / best(lambda: kernel(out, STEPS))
 
 
 def triad_roof() -> float:

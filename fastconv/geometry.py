@@ -13,6 +13,7 @@ times is checked once.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from math import prod
 from operator import index
 from typing import Any
 
@@ -56,6 +57,21 @@ class Convolution:
         """Pixels of the padded input that the windows touch, for each axis."""
         return reach(self.output_size, self.kernel_size, self.stride, self.dilation)
 
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions with the taps that lie in the input; those of each gradient are as many."""
+        axes = zip(
+            self.input_size,
+            self.output_size,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            strict=True,
+        )
+        pairs = prod(sum(_meeting(h, q, r * d - before, s) for r in range(k)) for h, q, k, s, (before, _), d in axes)
+        return 2 * self.batch * self.out_channels * (self.in_channels // self.groups) * pairs
+
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
@@ -78,6 +94,12 @@ def reach(output_size: Shape, kernel_size: Shape, stride: Shape, dilation: Shape
     """Pixels from the first that a window touches to the last, for each axis."""
     taps = zip(output_size, kernel_size, stride, dilation, strict=True)
     return tuple((q - 1) * s + span(k, d) for q, k, s, d in taps)
+
+
+def _meeting(size: int, windows: int, shift: int, stride: int) -> int:
+    """Windows whose tap, `shift` pixels from the window's start, lies in the input."""
+    first, last = max(0, -(shift // stride)), min(windows - 1, (size - 1 - shift) // stride)
+    return max(0, last - first + 1)
 
 
 def span(kernel: int, dilation: int) -> int:

@@ -1,13 +1,16 @@
 """The choice of the algorithm, and where results go."""
 
+import importlib
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from numpy.testing import assert_array_equal
 from shapes import convolutions, transposed_convolutions
 
 import fastconv as fc
 import fastconv.functional as F
+from fastconv.backends.cpu import fourier
 
 X, W, G = np.ones((2, 3, 6, 5), np.float32), np.ones((4, 3, 3, 3), np.float32), np.ones((2, 4, 4, 3), np.float32)
 CALLS = {
@@ -33,19 +36,28 @@ def preference():
     fc.set_algorithm("auto")
 
 
-def passes(case, name):
-    """An operation's three linear passes over a drawn case, as functions of further options."""
-    forward = getattr(F, f"{name}{case.rank}d")
-    channels = case.weight_shape[0] if name == "conv" else case.weight_shape[1] * case.options["groups"]
-    x, weight, bias = case.arrays(case.x_shape, case.weight_shape, (channels,))
-    y = forward(x, weight, bias, **case.options)
-    (grad,) = case.arrays(y.shape)
+def passes(case, name, dtype=np.float64):
+    """An operation's three passes over a drawn case, as functions of further options."""
+    forward, options = getattr(F, f"{name}{case.rank}d"), case.options
+    channels = case.weight_shape[0] if name == "conv" else case.weight_shape[1] * options["groups"]
+    x, weight, bias = case.arrays(case.x_shape, case.weight_shape, (channels,), dtype=dtype)
+    try:
+        shape = forward(x, weight, bias, **options).shape
+    except ValueError as error:
+        assume("the output's size would be" not in str(error))
+        raise
+    (grad,) = case.arrays(shape, dtype=dtype)
     input_grad, weight_grad = (getattr(F, f"{name}{case.rank}d_{which}_grad") for which in ("input", "weight"))
     return [
-        lambda **more: forward(x, weight, bias, **case.options, **more),
-        lambda **more: input_grad(x.shape, weight, grad, **case.options, **more),
-        lambda **more: weight_grad(x, weight.shape, grad, **case.options, **more),
+        lambda **more: forward(x, weight, bias, **options, **more),
+        lambda **more: input_grad(x.shape, weight, grad, **options, **more),
+        lambda **more: weight_grad(x, weight.shape, grad, **options, **more),
     ]
+
+
+def all_passes(case, name, dtype=np.float64, **more):
+    """What they give."""
+    return [function(**more) for function in passes(case, name, dtype)]
 
 
 @given(convolutions())
@@ -185,3 +197,84 @@ def test_the_preference_computes_where_a_call_asks_for_none(preference, call, rn
     assert_array_equal(call(), call(algorithm="direct"))
     preference("fft")
     assert_array_equal(call(), call(algorithm="fft"))
+
+
+def assert_close(found, expected, bound):
+    """Errors of transforms are relative to the largest number."""
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max(initial=0) <= bound * np.abs(expected).max(initial=1)
+
+
+@given(convolutions())
+def test_fft_equals_the_reference(case):
+    with fc.use_backend("reference"):
+        expected = all_passes(case, "conv")
+    for found, wanted in zip(all_passes(case, "conv", algorithm="fft"), expected, strict=True):
+        assert_close(found, wanted, 1e-12)
+
+
+@given(transposed_convolutions())
+def test_fft_equals_the_reference_of_transposed_convolution(case):
+    with fc.use_backend("reference"):
+        expected = all_passes(case, "conv_transpose")
+    for found, wanted in zip(all_passes(case, "conv_transpose", algorithm="fft"), expected, strict=True):
+        assert_close(found, wanted, 1e-12)
+
+
+@given(convolutions())
+def test_fft_in_float32_is_right_to_rounding(case):
+    found, wanted = all_passes(case, "conv", np.float32, algorithm="fft"), all_passes(case, "conv", np.float32)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == np.float32
+        assert_close(one, other, 1e-5)
+
+
+@pytest.mark.parametrize("library", ["numpy.fft", "scipy.fft"])
+@pytest.mark.parametrize("budget", [1, 3000, 30_000])
+def test_fft_in_blocks(budget, library, rng, monkeypatch):
+    pytest.importorskip(library)
+    x, weight = rng.standard_normal((3, 8, 9, 10)), rng.standard_normal((12, 2, 3, 4))
+    y = F.conv2d(x, weight, padding=1, groups=4)
+    monkeypatch.setattr(fourier, "BUDGET", budget)
+    monkeypatch.setattr(fourier, "transforms", lambda: importlib.import_module(library))
+    fourier.planned.cache_clear()
+    options = {"padding": 1, "groups": 4}
+    found = F.conv2d(x, weight, **options, algorithm="fft")
+    assert_close(found, y, 1e-12)
+    grad_x = F.conv2d_input_grad(x.shape, weight, y, **options, algorithm="fft")
+    assert_close(grad_x, F.conv2d_input_grad(x.shape, weight, y, **options), 1e-12)
+    grad_weight = F.conv2d_weight_grad(x, weight.shape, y, **options, algorithm="fft")
+    assert_close(grad_weight, F.conv2d_weight_grad(x, weight.shape, y, **options), 1e-12)
+    fourier.planned.cache_clear()
+
+
+def test_fft_of_a_filter_as_large_as_the_image(rng):
+    x, weight = rng.standard_normal((1, 2, 60, 70), np.float32), rng.standard_normal((3, 2, 60, 70), np.float32)
+    with fc.use_backend("reference"):
+        expected = F.conv2d(x.astype(float), weight.astype(float), padding=20)
+    assert_close(F.conv2d(x, weight, padding=20, algorithm="fft"), expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("fft", np.nan), ("fft", np.inf), ("fft", 3e38), ("winograd", np.nan), ("winograd", np.inf)]
+)
+@pytest.mark.parametrize("where", [0, 1])
+@pytest.mark.parametrize("operation", CALLS)
+def test_what_transforms_would_spread_goes_the_direct_way(name, operation, where, value):
+    """Neither NaN nor infinity, nor numbers whose sums overflow, reach more than in a direct sum."""
+    args = [a.copy() if isinstance(a, np.ndarray) else a for a in CALLS[operation]]
+    [a for a in args if isinstance(a, np.ndarray)][where].flat[7] = value
+    function = getattr(F, operation)
+    found, expected = function(*args, algorithm=name), function(*args, algorithm="direct")
+    assert_array_equal(np.isfinite(found), np.isfinite(expected))
+    assert_array_equal(np.isnan(found), np.isnan(expected))
+
+
+def test_fft_has_the_same_bits_on_any_number_of_threads(call):
+    try:
+        fc.set_num_threads(1)
+        one = call(algorithm="fft")
+        fc.set_num_threads(2)
+        assert_array_equal(call(algorithm="fft"), one)
+    finally:
+        fc.set_num_threads(None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import plain, plans, weight_plans, winograd, workspace
+from fastconv.backends.cpu import fourier, plain, plans, weight_plans, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose
 from fastconv.backends.cpu.finite import all_finite
 from fastconv.backends.cpu.kernels import kernel_of_sums
@@ -27,10 +28,12 @@ def convolution(
     y = np.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
         count = threads.get_num_threads()
-        if fast(geometry, "forward", count, algorithm, x, weight):
+        name, plan = route(geometry, "forward", x.itemsize, count, algorithm)
+        if name == "fft" and fourier.forward(x, weight, bias, y, geometry, count):
+            return y
+        if name == "winograd" and finite(count, x, weight):
             winograd.forward(x, weight, bias, y, geometry, count)
             return y
-        plan = plans.planned(geometry, False, x.itemsize, count)
         run(plan, x, weight, plan.no_bias if bias is None else bias, y)
     return y
 
@@ -50,10 +53,12 @@ def convolution_input_grad(
     grad_x = np.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
         count = threads.get_num_threads()
-        if fast(geometry, "input_grad", count, algorithm, grad_output, weight):
+        name, plan = route(geometry, "input_grad", grad_output.itemsize, count, algorithm)
+        if name == "fft" and fourier.input_grad(weight, grad_output, bias, grad_x, geometry, count):
+            return grad_x
+        if name == "winograd" and finite(count, grad_output, weight):
             winograd.input_grad(weight, grad_output, bias, grad_x, geometry, count)
             return grad_x
-        plan = plans.planned(geometry, True, grad_output.itemsize, count)
         start = plan.no_bias if bias is None else bias
         if not run(plan, grad_output, weight, start, grad_x):
             grad_x[...] = plain.convolution_input_grad(weight, grad_output, start, geometry)
@@ -69,7 +74,10 @@ def convolution_weight_grad(
         grad_weight[...] = 0
         return grad_weight
     count = threads.get_num_threads()
-    if fast(geometry, "weight_grad", count, algorithm, x, grad_output):
+    name = choose(geometry, "weight_grad", x.itemsize, count, algorithm)
+    if name == "fft" and fourier.weight_grad(x, grad_output, grad_weight, geometry, count):
+        return grad_weight
+    if name == "winograd" and finite(count, x, grad_output):
         winograd.weight_grad(x, grad_output, grad_weight, geometry, count)
         return grad_weight
     plan = weight_plans.planned(geometry, x.itemsize, count)
@@ -81,10 +89,15 @@ def convolution_weight_grad(
     return grad_weight
 
 
-def fast(geometry: Convolution, which: str, count: int, algorithm: str, *arrays: Array) -> bool:
-    """Whether Winograd's algorithm is to be used: numbers that are not finite would spread in it."""
-    if choose(geometry, which, arrays[0].itemsize, count, algorithm) != "winograd":
-        return False
+@lru_cache(maxsize=4096)
+def route(geometry: Convolution, which: str, item: int, count: int, algorithm: str) -> tuple[str, plans.Plan]:
+    """The algorithm, and the direct one's plan, which takes over where numbers are not finite."""
+    plan = plans.planned(geometry, which == "input_grad", item, count)
+    return choose(geometry, which, item, count, algorithm), plan
+
+
+def finite(count: int, *arrays: Array) -> bool:
+    """Whether Winograd's algorithm may be used: numbers that are not finite would spread in it."""
     return all(all_finite(array, count) for array in arrays)
 
 
