@@ -6,6 +6,7 @@ from drawn import arrays, calls, draw, few_tiles
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastconv as fc
+import fastconv.functional as F
 from fastconv import geometry
 from fastconv.backends.cpu import plans, weight_plans
 
@@ -62,6 +63,23 @@ def test_nan_and_infinity_reach_what_they_reach_in_the_reference(seed):
                     message = f"{name} of {case}, argument {where}"
                     for test in (np.isnan, np.isposinf, np.isneginf):
                         assert_array_equal(test(found), test(expected[name]), message)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "winograd", "fft"])
+@pytest.mark.parametrize("huge", ["x", "weight", "grad"])
+def test_numbers_that_are_nearly_infinite_make_none_that_are(huge, algorithm, rng):
+    shapes = {"x": (1, 32, 28, 28), "weight": (32, 32, 3, 3), "grad": (1, 32, 28, 28)}
+    given = {name: rng.choice([-1e-3, 1e-3], shape) * (1e41 if name == huge else 1) for name, shape in shapes.items()}
+    x, weight, grad = (array.astype(np.float32) for array in given.values())
+    passes = [
+        lambda **more: F.conv2d(x, weight, padding=1, **more),
+        lambda **more: F.conv2d_input_grad(x.shape, weight, grad, padding=1, **more),
+        lambda **more: F.conv2d_weight_grad(x, weight.shape, grad, padding=1, **more),
+    ]
+    for function in passes:
+        expected = function(algorithm="direct")
+        assert np.isfinite(expected).all()
+        assert_allclose(function(algorithm=algorithm), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def place(value, array, rng):
