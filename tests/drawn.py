@@ -87,12 +87,8 @@ def calls(case, x, weight, bias, grad, bias_x, into):
         more = options | {"output_padding": extra}
         found |= {
             "conv_transpose": lambda: named("conv_transpose{}d")(grad, weight, bias_x, **more),
-            "conv_transpose_input_grad": lambda: named("conv_transpose{}d_input_grad")(
-                grad.shape, weight, x, **more
-            ),
-            "conv_transpose_weight_grad": lambda: named("conv_transpose{}d_weight_grad")(
-                grad, weight.shape, x, **more
-            ),
+            "conv_transpose_input_grad": lambda: named("conv_transpose{}d_input_grad")(grad.shape, weight, x, **more),
+            "conv_transpose_weight_grad": lambda: named("conv_transpose{}d_weight_grad")(grad, weight.shape, x, **more),
         }
     return found
 
@@ -111,7 +107,7 @@ def transposed_padding(case, size, output_size):
     )
     for h, p, k, s, pair, d in axes:
         extra.append(h - ((p - 1) * s - sum(pair) + d * (k - 1) + 1))
-        if not 0 <= extra[-1] < max(s, d):
+        if h < 1 or not 0 <= extra[-1] < max(s, d):
             return None
     return tuple(extra)
 
@@ -150,7 +146,7 @@ def few_tiles(seed):
     changes = [
         mock.patch.object(plans, "best_tile", best_tile),
         mock.patch.object(weight_plans.Layout, "filter_forms", filter_forms),
-        mock.patch.object(weight_plans.Layout, "pixel_forms", lambda layout: []),
+        mock.patch.object(weight_plans.Layout, "pixel_forms", return_value=[]),
         *(mock.patch.object(module, "SMALL", -1.0) for module in (plans, weight_plans)),
         *(mock.patch.object(module, "cache_bytes", cache_bytes) for module in (plans, weight_plans)),
         mock.patch.object(plans, "GRAIN", 1.0),

@@ -92,7 +92,7 @@ def check(case, dtype, side):
     with (
         mock.patch.object(convolution, "np", NumPy(guard.empty)),
         mock.patch.object(workspace, "take", guard.space),
-        mock.patch.object(workspace, "give", lambda block: None),
+        mock.patch.object(workspace, "give"),
     ):
         for name, function in calls(case, *given, guard.fixed).items():
             found = function()
@@ -102,6 +102,11 @@ def check(case, dtype, side):
             guard.made.clear()
 
 
+def tell(line):
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main(dtype, shapes, seed, tiles):
     faulthandler.enable()
     rng = np.random.default_rng(int(seed))
@@ -109,9 +114,9 @@ def main(dtype, shapes, seed, tiles):
         for _ in range(int(shapes)):
             case = draw(rng)
             for side in ("before", "after"):
-                print(side, case, flush=True)
+                tell(f"{side} {case}")
                 check(case, dtype, side)
-    print("all right")
+    tell("all right")
 
 
 if __name__ == "__main__":

@@ -165,5 +165,7 @@ def test_without_safetensors(path, monkeypatch):
 
 
 def test_nothing_is_pickled():
+    """But compiled kernels: their folder is the user's own, and checked to be so."""
     package = Path(checkpoint.__file__).parent
-    assert not [file for file in package.rglob("*.py") if "import pickle" in file.read_text(encoding="utf-8")]
+    found = [file.name for file in package.rglob("*.py") if "import pickle" in file.read_text(encoding="utf-8")]
+    assert found == ["cache.py"]

@@ -1,4 +1,4 @@
-"""Shapes that nobody chose: all passes right, the same bits on any number of threads, NaN and infinity where they belong."""
+"""Shapes that nobody chose: right, the same bits on any number of threads, NaN and infinity where they belong."""
 
 import numpy as np
 import pytest
@@ -25,28 +25,30 @@ def results(case, given, threads=None):
         return {name: function() for name, function in calls(case, *given, lambda array: array).items()}
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_all_passes_are_right_and_the_same_bits_on_one_thread_and_two(dtype):
+def test_all_passes_are_right_and_the_same_bits_on_one_thread_and_two():
     rng = np.random.default_rng(31)
     with few_tiles(31):
         for _ in range(SHAPES):
             case = draw(rng)
-            given = arrays(case, dtype)
-            expected = results(case, [array.astype(np.float64) for array in given])
-            once, twice, again = (results(case, given, threads) for threads in (1, 2, 2))
-            for name, wanted in expected.items():
-                limit = TOLERANCE[dtype] * np.abs(wanted).max(initial=0)
-                assert once[name].dtype == dtype
-                assert_allclose(once[name], wanted, rtol=0, atol=limit, err_msg=f"{name} of {case}")
-                for other in (twice, again):
-                    assert_array_equal(once[name], other[name], f"{name} of {case}")
+            single = arrays(case, np.float32)
+            double = [array.astype(np.float64) for array in single]
+            expected = results(case, double)
+            for given in (single, double):
+                dtype = given[0].dtype
+                once, twice, again = (results(case, given, threads) for threads in (1, 2, 2))
+                for name, wanted in expected.items():
+                    limit = TOLERANCE[dtype.type] * np.abs(wanted).max(initial=0)
+                    assert once[name].dtype == dtype
+                    assert_allclose(once[name], wanted, rtol=0, atol=limit, err_msg=f"{name} of {case}")
+                    for other in (twice, again):
+                        assert_array_equal(once[name], other[name], f"{name} of {case}")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_nan_and_infinity_reach_what_they_reach_in_the_reference(seed):
     rng = np.random.default_rng(seed)
     with few_tiles(seed):
-        for _ in range(40):
+        for _ in range(30):
             case = draw(rng)
             for where in range(5):
                 given = arrays(case, np.float32 if seed % 2 else np.float64)

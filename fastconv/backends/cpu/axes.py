@@ -101,8 +101,7 @@ def backward(geometry: Convolution) -> list[Axis]:
         strict=True,
     ):
         phases = tuple(
-            tuple((r, (a + before - r * d) // s) for r in range(k) if (a + before - r * d) % s == 0)
-            for a in range(s)
+            tuple((r, (a + before - r * d) // s) for r in range(k) if (a + before - r * d) % s == 0) for a in range(s)
         )
         axes.append(Axis(p, h, 1, phases))
     return three(axes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -27,13 +28,12 @@ def convolution(
     y = np.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
         count = threads.get_num_threads()
-        name = choose(geometry, "forward", x.itemsize, count, algorithm)
+        name, plan = route(geometry, "forward", x.itemsize, count, algorithm)
         if name == "fft" and fourier.forward(x, weight, bias, y, geometry, count):
             return y
         if name == "winograd" and finite(count, x, weight):
             winograd.forward(x, weight, bias, y, geometry, count)
             return y
-        plan = plans.planned(geometry, False, x.itemsize, count)
         run(plan, x, weight, plan.no_bias if bias is None else bias, y)
     return y
 
@@ -53,13 +53,12 @@ def convolution_input_grad(
     grad_x = np.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
         count = threads.get_num_threads()
-        name = choose(geometry, "input_grad", grad_output.itemsize, count, algorithm)
+        name, plan = route(geometry, "input_grad", grad_output.itemsize, count, algorithm)
         if name == "fft" and fourier.input_grad(weight, grad_output, bias, grad_x, geometry, count):
             return grad_x
         if name == "winograd" and finite(count, grad_output, weight):
             winograd.input_grad(weight, grad_output, bias, grad_x, geometry, count)
             return grad_x
-        plan = plans.planned(geometry, True, grad_output.itemsize, count)
         start = plan.no_bias if bias is None else bias
         if not run(plan, grad_output, weight, start, grad_x):
             grad_x[...] = plain.convolution_input_grad(weight, grad_output, start, geometry)
@@ -88,6 +87,13 @@ def convolution_weight_grad(
     finally:
         workspace.give(space)
     return grad_weight
+
+
+@lru_cache(maxsize=4096)
+def route(geometry: Convolution, which: str, item: int, count: int, algorithm: str) -> tuple[str, plans.Plan]:
+    """The algorithm, and the direct one's plan, which takes over where numbers are not finite."""
+    plan = plans.planned(geometry, which == "input_grad", item, count)
+    return choose(geometry, which, item, count, algorithm), plan
 
 
 def finite(count: int, *arrays: Array) -> bool:

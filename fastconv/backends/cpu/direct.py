@@ -13,17 +13,10 @@ from numba import njit
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.layout import LINE
+from fastconv.backends.cpu.moves import flag_unless_finite, gather, store_turned, turn_block, will_store
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
-from fastconv.backends.cpu.tiles import (
-    filters_tile,
-    flag_unless_finite,
-    gather,
-    pixels_tile,
-    store_turned,
-    turn_block,
-    will_store,
-)
+from fastconv.backends.cpu.tiles import filters_tile, pixels_tile
 
 
 @njit
@@ -172,8 +165,26 @@ def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int) -
                 j = max(0, min(left, wide - across))
                 last = min(wide - j, across) - (vectors - 1) * lanes
                 x, target = source + i * pitch + j * item, y + i * row_pitch + j * item
-                pixels_tile(item, lanes, filters, rows, vectors, x, pitch, places, taps, weights, step, bias,
-                            bias_step, valid, last, target, filter_pitch, row_pitch)
+                pixels_tile(
+                    item,
+                    lanes,
+                    filters,
+                    rows,
+                    vectors,
+                    x,
+                    pitch,
+                    places,
+                    taps,
+                    weights,
+                    step,
+                    bias,
+                    bias_step,
+                    valid,
+                    last,
+                    target,
+                    filter_pitch,
+                    row_pitch,
+                )
 
     return panel
 
@@ -212,8 +223,17 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
         for begin in range(0, taps, run):
             for k in range(begin, min(taps, begin + run), lanes):
                 count = min(lanes, begin + run - k)
-                turn_block(item, lanes, weights + word(places, 2 * k + 1), step, filters, count,
-                           target + k * vectors * width, vectors * width, lanes)
+                turn_block(
+                    item,
+                    lanes,
+                    weights + word(places, 2 * k + 1),
+                    step,
+                    filters,
+                    count,
+                    target + k * vectors * width,
+                    vectors * width,
+                    lanes,
+                )
 
     @body
     def pack(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -230,8 +250,15 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                     table = word(plan, PACK_TABLE)
                     target = panel + word(table, 4 * phase + 2) + v * width
                     gather(item, lanes, bias, word(plan, PACK_BIAS_STEP), count, target)
-                    pack_taps(weights, word(plan, PACK_STEP), count, word(table, 4 * phase + 1), word(table, 4 * phase),
-                              word(plan, PACK_RUN), target + vectors * width)
+                    pack_taps(
+                        weights,
+                        word(plan, PACK_STEP),
+                        count,
+                        word(table, 4 * phase + 1),
+                        word(table, 4 * phase),
+                        word(plan, PACK_RUN),
+                        target + vectors * width,
+                    )
             if word(plan, PACK_FLAG):
                 flag_unless_finite(item, lanes, panel + LINE, word(plan, PACK_NUMBERS), word(arrays, s.FLAG))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cpu import machine, native
-from fastconv.backends.cpu.tiles import flag_unless_finite
+from fastconv.backends.cpu.moves import flag_unless_finite
 from fastconv.typing import Array
 
 PIECE = 1 << 15  # numbers that a task looks at

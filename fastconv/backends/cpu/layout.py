@@ -68,8 +68,11 @@ class Strip:
     def words(self) -> dict[int, int]:
         """A plan's words on the source and its strips."""
         values = {
-            s.STRIP_CHANNEL: self.channel, s.STRIP_PLANE: self.plane, s.STRIP_PART: self.part,
-            s.STRIP_ROW: self.row, s.STRIP_ROW_SPAN: self.rows + self.axes[1].margin,
+            s.STRIP_CHANNEL: self.channel,
+            s.STRIP_PLANE: self.plane,
+            s.STRIP_PART: self.part,
+            s.STRIP_ROW: self.row,
+            s.STRIP_ROW_SPAN: self.rows + self.axes[1].margin,
         }
         for axis, a in enumerate(self.axes):
             values |= {s.SOURCE + axis: a.source, s.LEAST + axis: a.least, s.STEPS + axis: a.step}

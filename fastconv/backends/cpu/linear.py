@@ -67,7 +67,10 @@ def dots(rows: int, columns: int, depth: int, item: int, biased: bool, count: in
     strip = wide * max(1, -(-columns // (wide * 32)))
     values = [0] * 9
     for place, value in {
-        products.ROWS: rows, products.COLUMNS: columns, products.DEPTH: depth, products.STRIP: strip,
+        products.ROWS: rows,
+        products.COLUMNS: columns,
+        products.DEPTH: depth,
+        products.STRIP: strip,
         products.BIAS_STEP: item if biased else 0,
     }.items():
         values[place] = value
@@ -93,16 +96,23 @@ def outers(rows: int, columns: int, depth: int, item: int, turned: bool, count: 
     strip = min(STRIP, -(-columns // (4 * lanes * across)) * lanes * across)
     values = [0] * 9
     for place, value in {
-        products.ROWS: rows, products.COLUMNS: columns, products.DEPTH: depth, products.STRIP: strip,
-        products.A_ROW: item if turned else depth * item, products.A_STEP: rows * item if turned else item,
-        products.B_ROW: columns * item, products.BLOCK: BLOCK,
+        products.ROWS: rows,
+        products.COLUMNS: columns,
+        products.DEPTH: depth,
+        products.STRIP: strip,
+        products.A_ROW: item if turned else depth * item,
+        products.A_STEP: rows * item if turned else item,
+        products.B_ROW: columns * item,
+        products.BLOCK: BLOCK,
     }.items():
         values[place] = value
     kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)))
     return program(kernel, values, -(-columns // strip), rows * columns * depth, (rows + depth) * columns, count)
 
 
-def program(kernel: Any, values: list[int], tasks: int, products_: int, numbers: int, count: int) -> tuple[Program, int]:
+def program(
+    kernel: Any, values: list[int], tasks: int, products_: int, numbers: int, count: int
+) -> tuple[Program, int]:
     """One step, on threads where it has work for them."""
     work = max(products_ // 8, numbers)
     return Program([(kernel, values, tasks, 8)], work), count if work > SMALL else 1

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu import axes, direct
+from fastconv.backends.cpu import axes, direct, machine
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.axes import Axis
 from fastconv.backends.cpu.layout import LINE, Strip, up
-from fastconv.backends.cpu.machine import Vectors, cache_bytes, vectors
+from fastconv.backends.cpu.machine import Vectors, cache_bytes
 from fastconv.backends.cpu.native import Program, code
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
@@ -81,7 +81,7 @@ class Plan:
 @lru_cache(maxsize=1024)
 def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> Plan:
     """The plan of a geometry's forward pass or input gradient."""
-    return build(described(geometry, backward, item), threads, vectors())
+    return build(described(geometry, backward, item), threads, machine.vectors())
 
 
 def described(geometry: Convolution, backward: bool, item: int) -> Sum:
@@ -217,7 +217,9 @@ class Layout:
 
     def neighbours(self, tasks: int) -> int:
         """Groups of a task: more than one where they are small, as in a depthwise layer."""
-        each = self.footprint(-(-self.sum.axes[1].count // self.row_blocks), -(-self.sum.axes[2].count // self.column_blocks))
+        each = self.footprint(
+            -(-self.sum.axes[1].count // self.row_blocks), -(-self.sum.axes[2].count // self.column_blocks)
+        )
         most = min(RUN, cache_bytes(1, 1 << 15) // max(1, each), tasks // (8 * self.threads))
         return max([run for run in range(1, most + 1) if self.sum.groups % run == 0], default=1)
 
@@ -244,7 +246,9 @@ class Layout:
                 taps.append(((t * kernel_rows + r) * kernel_columns + c) * item)
             table = np.empty((self.sum.channels, len(taps), 2), np.int64)
             numbers = np.arange(self.sum.channels)[:, None]
-            table[..., 0] = numbers * (self.source_channel if self.in_place else strip.channel) + np.array(places, np.int64)
+            table[..., 0] = numbers * (self.source_channel if self.in_place else strip.channel) + np.array(
+                places, np.int64
+            )
             table[..., 1] = numbers * self.sum.channel_step + np.array(taps, np.int64)
             found.append(np.ascontiguousarray(table))
             count = table.size // 2
@@ -275,17 +279,35 @@ class Layout:
         thread = own + (self.panel_bytes if alone else 0) + 4096 + s.JOB_BYTES
         shared = up(LINE + (sum_.groups * self.panels * self.panel_bytes if packed and not alone else 0), 4096)
         values = {
-            s.GROUPS: sum_.groups, s.CHANNELS: sum_.channels, s.FILTERS: sum_.filters,
-            s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks, s.SHARES: self.shares,
-            s.PANELS: self.panels, s.CHANNEL_BYTES: self.source_channel, s.IN_PLACE: int(self.in_place),
-            s.FILTER_BYTES: prod(a.target for a in sum_.axes) * item, s.ALL_PHASES: prod(self.phases),
-            s.BUFFERED: int(self.buffered), s.PHASE_TABLE: phases.ctypes.data, s.PANEL_BYTES: self.panel_bytes,
-            s.FILTER_STEP: sum_.filter_step, s.GROUP_WEIGHTS: sum_.group_step, s.BIAS_STEP: item,
-            s.SHARED: shared, s.PER_THREAD: thread, s.BUFFER: buffer, s.SCRATCH: scratch,
-            s.BUFFER_ROW: buffer_row, s.BUFFER_FILTER: buffer_filter, s.BUFFER_PHASE: buffer_phase,
+            s.GROUPS: sum_.groups,
+            s.CHANNELS: sum_.channels,
+            s.FILTERS: sum_.filters,
+            s.ROW_BLOCKS: self.row_blocks,
+            s.COLUMN_BLOCKS: self.column_blocks,
+            s.SHARES: self.shares,
+            s.PANELS: self.panels,
+            s.CHANNEL_BYTES: self.source_channel,
+            s.IN_PLACE: int(self.in_place),
+            s.FILTER_BYTES: prod(a.target for a in sum_.axes) * item,
+            s.ALL_PHASES: prod(self.phases),
+            s.BUFFERED: int(self.buffered),
+            s.PHASE_TABLE: phases.ctypes.data,
+            s.PANEL_BYTES: self.panel_bytes,
+            s.FILTER_STEP: sum_.filter_step,
+            s.GROUP_WEIGHTS: sum_.group_step,
+            s.BIAS_STEP: item,
+            s.SHARED: shared,
+            s.PER_THREAD: thread,
+            s.BUFFER: buffer,
+            s.SCRATCH: scratch,
+            s.BUFFER_ROW: buffer_row,
+            s.BUFFER_FILTER: buffer_filter,
+            s.BUFFER_PHASE: buffer_phase,
             s.RUN: self.run,
-            s.TILE_ROWS: tile.rows, s.TILE_COLUMNS: tile.columns,
-            s.PANEL_FILTERS: tile.filters, s.PANEL_CODE: code(self.panel_body()),
+            s.TILE_ROWS: tile.rows,
+            s.TILE_COLUMNS: tile.columns,
+            s.PANEL_FILTERS: tile.filters,
+            s.PANEL_CODE: code(self.panel_body()),
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
         }
         values |= strip.words()

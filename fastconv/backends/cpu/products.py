@@ -1,6 +1,6 @@
 """Matrix products in register tiles: what linear layers are made of, from matrices as they lie.
 
-- `dots`: y[i, j] = bias[j] + sum over k of a[i, k] b[j, k], with k in the lanes: both matrices are read along their rows.
+- `dots`: y[i, j] = bias[j] + sum over k of a[i, k] b[j, k], with k in the lanes: both are read along their rows.
 - `outers`: y[i, j] = sum over k of a[i, k] b[k, j], with j in the lanes; `a` may lie in any order.
 
 A task is a strip of columns of y, so that the greater matrix is read once, along its rows.
@@ -34,8 +34,21 @@ def dots_body(item: int, lanes: int, rows: int, columns: int) -> Any:
                 for i in range(0, high, rows):
                     a, y = word(arrays, A) + i * depth * item, word(arrays, Y) + (i * wide + j) * item
                     valid = min(columns, min(wide, begin + word(plan, STRIP)) - j)
-                    store_dots(item, lanes, rows, columns, a, b, depth, bias, bias_step, y, wide * item,
-                               min(rows, high - i), valid)
+                    store_dots(
+                        item,
+                        lanes,
+                        rows,
+                        columns,
+                        a,
+                        b,
+                        depth,
+                        bias,
+                        bias_step,
+                        y,
+                        wide * item,
+                        min(rows, high - i),
+                        valid,
+                    )
 
     return dots
 
@@ -60,7 +73,22 @@ def outers_body(item: int, lanes: int, rows: int, vectors: int) -> Any:
                     for i in range(0, high, rows):
                         a, b = word(arrays, A) + i * a_row + k * a_step, word(arrays, B) + k * b_row + j * item
                         y = word(arrays, Y) + (i * wide + j) * item
-                        add_product(item, lanes, rows, vectors, a, a_row, a_step, b, b_row, count, y, wide * item,
-                                    min(rows, high - i), last, k)
+                        add_product(
+                            item,
+                            lanes,
+                            rows,
+                            vectors,
+                            a,
+                            a_row,
+                            a_step,
+                            b,
+                            b_row,
+                            count,
+                            y,
+                            wide * item,
+                            min(rows, high - i),
+                            last,
+                            k,
+                        )
 
     return outers

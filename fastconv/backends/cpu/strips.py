@@ -10,8 +10,7 @@ from typing import Any
 
 from numba import njit
 
-from fastconv.backends.cpu.native import body, call, set_word, word
-from fastconv.backends.cpu.tiles import (
+from fastconv.backends.cpu.moves import (
     clear_few,
     clear_numbers,
     copy_apart,
@@ -19,6 +18,7 @@ from fastconv.backends.cpu.tiles import (
     copy_every_second,
     copy_numbers,
 )
+from fastconv.backends.cpu.native import body, call, set_word, word
 
 # Extents, for one group: source channels, filters; output pixels of a phase along each axis.
 GROUPS, CHANNELS, FILTERS, DEPTHS, ROWS, COLUMNS = range(6)
@@ -33,7 +33,9 @@ TARGET, FILTER_BYTES, PHASES, ALL_PHASES, BUFFERED = 35, 38, 39, 42, 43
 # The table of phases: for each one taps, the address of the taps' table, bytes of its part of a panel.
 PHASE_TABLE, PANEL_BYTES, FILTER_STEP, GROUP_WEIGHTS, BIAS_STEP = 44, 45, 46, 47, 48
 # Workspace: bytes before the threads' parts, of each thread's part, and in it the places of output phases and tiles.
-SHARED, PER_THREAD, BUFFER, SCRATCH, BUFFER_ROW, BUFFER_FILTER, BUFFER_PHASE, PANEL_FILTERS, PANEL_CODE, FILL_CODE = range(49, 59)
+SHARED, PER_THREAD, BUFFER, SCRATCH, BUFFER_ROW, BUFFER_FILTER, BUFFER_PHASE, PANEL_FILTERS, PANEL_CODE, FILL_CODE = (
+    range(49, 59)
+)
 # Where each panel is wanted by one task alone: the body that packs it, its plan, and the panel's place.
 PACK_CODE, PACK_PLAN, OWN_PANEL = range(59, 62)
 # Rows and columns of a tile, of which a block has whole ones, but for the last block.
@@ -126,8 +128,19 @@ def fill_body(item: int, lanes: int) -> Any:
             begin = (column + word(plan, LEAST + 2)) * step + word(word(plan, RESIDUE_TABLES + 2), c)
             first = min(across, max(0, -(begin // step)))
             last = max(first, min(across, (word(plan, SOURCE + 2) - begin + step - 1) // step))
-            fill_rows(plan, word(job, FROM), word(job, OF_CHANNELS), word(job, DEPTH), row + word(plan, LEAST + 1), span,
-                      first, last, begin, across, word(job, STRIP) + c * word(plan, STRIP_PART))
+            fill_rows(
+                plan,
+                word(job, FROM),
+                word(job, OF_CHANNELS),
+                word(job, DEPTH),
+                row + word(plan, LEAST + 1),
+                span,
+                first,
+                last,
+                begin,
+                across,
+                word(job, STRIP) + c * word(plan, STRIP_PART),
+            )
 
     return fill
 

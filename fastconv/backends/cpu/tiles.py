@@ -42,9 +42,9 @@ def filters_tile(
 
     def step(k: Value, carried: list[Value]) -> list[Value]:
         weights, *sums = carried
-        offset = e.word(table, e.b.mul(k, e.int(2)))
+        offset = e.word(table, e.b.mul(k, e.long(2)))
         filters = [e.load(weights, v * width) for v in range(vectors)]
-        following = []
+        following: list[Value] = []
         for base in bases:
             pixels = e.at(base, offset)
             for j in range(columns):
@@ -58,34 +58,6 @@ def filters_tile(
     _, *sums = e.loop(taps, [e.at(panel, vectors * width), *start], step)
     for place, total in enumerate(sums):
         e.store(total, out, place * width)
-
-
-@instruction(3)
-def store_turned(e: Emit, columns: int, tile: Value, pitch: Value, y: Value, filter_pitch: Value, filters: Value) -> None:
-    """y[f * filter_pitch + j] = tile[j * pitch + f] for f < filters <= lanes, j < columns."""
-    for left in range(0, columns, e.lanes):
-        count = min(e.lanes, columns - left)
-        rows = [e.load(e.at(tile, (left + j, pitch))) for j in range(count)]
-        turned = e.transposed(rows + [e.zero] * (e.lanes - count))
-        for f, row in enumerate(turned):
-            wanted = e.b.icmp_signed("<", e.int(f), filters)
-            with e.b.if_then(wanted):
-                place = e.at(y, (f, filter_pitch), left * e.item)
-                if count == e.lanes:
-                    e.store(row, place)
-                else:
-                    e.masked_store(row, e.first(count), place)
-
-
-@instruction(2)
-def will_store(e: Emit, y: Value, pitch: Value, count: Value) -> None:
-    """Fetch the cache lines of y[i * pitch], i < count, which are stored to later."""
-
-    def step(i: Value, _: list[Value]) -> list[Value]:
-        e.will_store(y, e.b.mul(i, pitch))
-        return []
-
-    e.loop(count, [], step)
 
 
 @instruction(5)
@@ -108,27 +80,27 @@ def pixels_tile(
     filter_pitch: Value,
     y_row_pitch: Value,
 ) -> None:
-    """y[f, i, j] = bias[f] + sum over k of weights[f * filter_step + tables[k, 1]] * x[i * row_pitch + tables[k, 0] + j].
+    """y[f, i, j] = bias[f] + sum over k of weights[f * filter_step + t[k, 1]] * x[i * row_pitch + t[k, 0] + j].
 
-    Only `last` lanes of each row's last vector are pixels: no others are read or written. Of the filters only `valid`
+    Tables are `t`. Only `last` lanes of each row's last vector are pixels: no others are read or written. Of the filters only `valid`
     are there; the others repeat the last one.
     """
     width = e.lanes * e.item
     mask = e.first(last)
-    limit = e.b.sub(valid, e.int(1))
+    limit = e.b.sub(valid, e.long(1))
     chosen = [e.least(f, limit) for f in range(filters)]
     sources = [e.at(weights, (f, filter_step)) for f in chosen]
     bases = [e.at(x, (i, row_pitch)) for i in range(rows)]
 
     def step(k: Value, sums: list[Value]) -> list[Value]:
         place = e.at(tables, (16, k))
-        offset, tap = e.word(place, e.int(0)), e.word(place, e.int(1))
+        offset, tap = e.word(place, e.long(0)), e.word(place, e.long(1))
         pixels = []
         for base in bases:
             at = e.at(base, offset)
             pixels += [e.load(at, v * width) for v in range(vectors - 1)]
             pixels.append(e.masked_load(mask, at, (vectors - 1) * width))
-        following = []
+        following: list[Value] = []
         for source in sources:
             weight = e.splat(e.number(source, tap))
             following += [e.fma(weight, pixel, sums[len(following) + v]) for v, pixel in enumerate(pixels)]
@@ -171,7 +143,7 @@ def taps_tile(
     there; the others repeat the last one, and their sums mean nothing.
     """
     width = e.lanes * e.item
-    limit = e.b.sub(valid, e.int(1))
+    limit = e.b.sub(valid, e.long(1))
     bases = [e.at(x, e.word(table, e.least(a, limit))) for a in range(starts)]
     count = starts * columns * vectors
 
@@ -183,8 +155,8 @@ def taps_tile(
         def pixel(q: Value, inner: list[Value]) -> list[Value]:
             grad, *totals = inner
             found = [e.load(grad, v * width) for v in range(vectors)]
-            place = e.b.mul(q, e.int(e.item))
-            following = []
+            place = e.b.mul(q, e.long(e.item))
+            following: list[Value] = []
             for line in lines:
                 for b in range(columns):
                     number = e.splat(e.number_at(line, place, b * e.item))
@@ -221,9 +193,9 @@ def dots_tile(
     """
     width = e.lanes * e.item
     mask = e.first(last)
-    limit = e.b.sub(valid, e.int(1))
+    limit = e.b.sub(valid, e.long(1))
     bases = [e.at(x, e.word(table, e.least(k, limit))) for k in range(taps)]
-    whole = e.b.mul(e.b.sub(vectors, e.int(1)), e.int(width))
+    whole = e.b.mul(e.b.sub(vectors, e.long(1)), e.long(width))
 
     def row(i: Value, totals: list[Value]) -> list[Value]:
         shift = e.b.mul(i, row_pitch)
@@ -231,176 +203,17 @@ def dots_tile(
         line = e.at(grads, (grad_pitch, i))
 
         def step(v: Value, inner: list[Value]) -> list[Value]:
-            place = e.b.mul(v, e.int(width))
+            place = e.b.mul(v, e.long(width))
             grad = e.load(line, place)
             return [e.fma(grad, e.load(base, place), total) for base, total in zip(lines, inner, strict=True)]
 
-        totals = e.loop(e.b.sub(vectors, e.int(1)), totals, step)
+        totals = e.loop(e.b.sub(vectors, e.long(1)), totals, step)
         grad = e.masked_load(mask, line, whole)
-        return [
-            e.fma(grad, e.masked_load(mask, base, whole), total) for base, total in zip(lines, totals, strict=True)
-        ]
+        return [e.fma(grad, e.masked_load(mask, base, whole), total) for base, total in zip(lines, totals, strict=True)]
 
     start = [e.load(sums, k * width) for k in range(taps)]
     for k, total in enumerate(e.loop(rows, start, row)):
         e.store(total, sums, k * width)
-
-
-@instruction(2)
-def copy_numbers(e: Emit, source: Value, count: Value, target: Value) -> None:
-    """target[j] = source[j] for j < count."""
-    width = e.lanes * e.item
-    whole = e.b.sdiv(count, e.int(e.lanes))
-
-    def step(index: Value, _: list[Value]) -> list[Value]:
-        place = e.b.mul(index, e.int(width))
-        e.store(e.load(source, place), target, place)
-        return []
-
-    e.loop(whole, [], step)
-    mask = e.first(e.b.sub(count, e.b.mul(whole, e.int(e.lanes))))
-    place = e.b.mul(whole, e.int(width))
-    e.masked_store(e.masked_load(mask, source, place), mask, target, place)
-
-
-@instruction(2)
-def clear_numbers(e: Emit, count: Value, target: Value) -> None:
-    """target[j] = 0 for j < count."""
-    width = e.lanes * e.item
-    whole = e.b.sdiv(count, e.int(e.lanes))
-
-    def step(index: Value, _: list[Value]) -> list[Value]:
-        e.store(e.zero, target, e.b.mul(index, e.int(width)))
-        return []
-
-    e.loop(whole, [], step)
-    mask = e.first(e.b.sub(count, e.b.mul(whole, e.int(e.lanes))))
-    e.masked_store(e.zero, mask, target, e.b.mul(whole, e.int(width)))
-
-
-@instruction(2)
-def clear_few(e: Emit, count: Value, target: Value) -> None:
-    """target[j] = 0 for j < count, which is at most a vector's lanes."""
-    e.masked_store(e.zero, e.first(count), target)
-
-
-@instruction(2)
-def copy_apart(e: Emit, source: Value, source_step: Value, count: Value, target: Value, target_step: Value) -> None:
-    """target[j * target_step] = source[j * source_step] for j < count, both steps in bytes."""
-
-    def step(j: Value, _: list[Value]) -> list[Value]:
-        number = e.number(source, e.b.mul(j, source_step))
-        e.save(number, target, e.b.mul(j, target_step))
-        return []
-
-    e.loop(count, [], step)
-
-
-@instruction(2)
-def copy_every_second(e: Emit, source: Value, count: Value, target: Value) -> None:
-    """target[j] = source[2 * j] for j < count; reads nothing behind source[2 * count - 2]."""
-    width = e.lanes * e.item
-    whole = e.b.sdiv(e.b.sub(count, e.int(1)), e.int(e.lanes))
-    even = list(range(0, 2 * e.lanes, 2))
-
-    def step(index: Value, _: list[Value]) -> list[Value]:
-        place = e.b.mul(index, e.int(2 * width))
-        low, high = e.load(source, place), e.load(source, e.at(place, width))
-        e.store(e.shuffle(low, high, even), target, e.b.mul(index, e.int(width)))
-        return []
-
-    e.loop(whole, [], step)
-    left = e.b.sub(count, e.b.mul(whole, e.int(e.lanes)))
-    numbers = e.b.sub(e.b.mul(left, e.int(2)), e.int(1))
-    place = e.b.mul(whole, e.int(2 * width))
-    low = e.masked_load(e.first(numbers), source, place)
-    high = e.masked_load(e.first(e.b.sub(numbers, e.int(e.lanes))), source, e.at(place, width))
-    e.masked_store(e.shuffle(low, high, even), e.first(left), target, e.b.mul(whole, e.int(width)))
-
-
-@instruction(2)
-def copy_between(e: Emit, even: Value, odd: Value, count: Value, target: Value) -> None:
-    """target[2 j] = even[j], target[2 j + 1] = odd[j] for j < count."""
-    width, half = e.lanes * e.item, e.lanes // 2
-    low = [lane for j in range(half) for lane in (j, j + e.lanes)]
-    high = [lane for j in range(half, e.lanes) for lane in (j, j + e.lanes)]
-    whole = e.b.sdiv(count, e.int(e.lanes))
-
-    def step(index: Value, _: list[Value]) -> list[Value]:
-        place, twice = e.b.mul(index, e.int(width)), e.b.mul(index, e.int(2 * width))
-        u, v = e.load(even, place), e.load(odd, place)
-        e.store(e.shuffle(u, v, low), target, twice)
-        e.store(e.shuffle(u, v, high), target, e.at(twice, width))
-        return []
-
-    e.loop(whole, [], step)
-    left = e.b.sub(count, e.b.mul(whole, e.int(e.lanes)))
-    mask, numbers = e.first(left), e.b.mul(left, e.int(2))
-    place, twice = e.b.mul(whole, e.int(width)), e.b.mul(whole, e.int(2 * width))
-    u, v = e.masked_load(mask, even, place), e.masked_load(mask, odd, place)
-    e.masked_store(e.shuffle(u, v, low), e.first(numbers), target, twice)
-    e.masked_store(e.shuffle(u, v, high), e.first(e.b.sub(numbers, e.int(e.lanes))), target, e.at(twice, width))
-
-
-@instruction(2)
-def gather(e: Emit, source: Value, lane_step: Value, lanes: Value, target: Value) -> None:
-    """target[l] = source[l * lane_step] for l < lanes, 0 for the other lanes of the vector."""
-    places = e.b.add(e.splat(source), e.b.mul(e.numbered(), e.splat(lane_step)))
-    e.store(e.gather(places, e.first(lanes)), target)
-
-
-@instruction(2)
-def turn_block(
-    e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, step: Value, kept: Value
-) -> None:
-    """target[c * step + r] = source[r * row_step + c] for r < kept, c < columns; 0 where r is not less than rows.
-
-    None is more than the lanes.
-    """
-    read, written = e.first(columns), e.first(kept)
-    found = []
-    for r in range(e.lanes):
-        there = e.b.and_(read, e.splat(e.b.icmp_signed("<", e.int(r), rows)))
-        found.append(e.masked_load(there, e.at(source, (r, row_step))))
-    for c, row in enumerate(e.transposed(found)):
-        with e.b.if_then(e.b.icmp_signed("<", e.int(c), columns)):
-            e.masked_store(row, written, e.at(target, (c, step)))
-
-
-@instruction(2)
-def add_vectors(e: Emit, source: Value, vectors: Value, target: Value) -> None:
-    """target[v, :] += source[v, :]."""
-    width = e.lanes * e.item
-
-    def step(v: Value, _: list[Value]) -> list[Value]:
-        place = e.b.mul(v, e.int(width))
-        e.store(e.b.fadd(e.load(target, place), e.load(source, place)), target, place)
-        return []
-
-    e.loop(vectors, [], step)
-
-
-@instruction(2)
-def total_of(e: Emit, source: Value, target: Value) -> None:
-    """target = the sum of a vector's lanes."""
-    e.save(e.total(e.load(source)), target)
-
-
-@instruction(2)
-def flag_unless_finite(e: Emit, source: Value, count: Value, flag: Value) -> None:
-    """Store 1 at the int64 `flag` if any of so many numbers is infinite or NaN."""
-    width = e.lanes * e.item
-    whole = e.b.sdiv(count, e.int(e.lanes))
-
-    def step(v: Value, sums: list[Value]) -> list[Value]:
-        return [e.fma(e.load(source, e.b.mul(v, e.int(width))), e.zero, sums[0])]
-
-    (zeros,) = e.loop(whole, [e.zero], step)
-    mask = e.first(e.b.sub(count, e.b.mul(whole, e.int(e.lanes))))
-    rest = e.masked_load(mask, source, e.b.mul(whole, e.int(width)))
-    zeros = e.total(e.fma(rest, e.zero, zeros))  # NaN if there was one, or 0 * infinity
-    with e.b.if_then(e.b.fcmp_unordered("uno", zeros, zeros)):
-        e.b.store(e.int(1), e.element(flag, 0, e.int(1).type))
 
 
 @instruction(4)
@@ -423,26 +236,26 @@ def store_dots(
     Of rows and columns only so many are there; the others repeat the last one.
     """
     width = e.lanes * e.item
-    pitch = e.b.mul(depth, e.int(e.item))
-    limits = [e.b.sub(valid, e.int(1)) for valid in (valid_rows, valid_columns)]
+    pitch = e.b.mul(depth, e.long(e.item))
+    limits = [e.b.sub(valid, e.long(1)) for valid in (valid_rows, valid_columns)]
     lefts = [e.at(a, (e.least(i, limits[0]), pitch)) for i in range(rows)]
     rights = [e.at(b, (e.least(j, limits[1]), pitch)) for j in range(columns)]
-    whole = e.b.sdiv(depth, e.int(e.lanes))
+    whole = e.b.sdiv(depth, e.long(e.lanes))
 
     def added(sums: list[Value], load: Any) -> list[Value]:
         xs = [load(left) for left in lefts]
-        following = []
+        following: list[Value] = []
         for right in rights:
             weight = load(right)
             following += [e.fma(x, weight, sums[len(following) + i]) for i, x in enumerate(xs)]
         return following
 
     def step(k: Value, sums: list[Value]) -> list[Value]:
-        place = e.b.mul(k, e.int(width))
+        place = e.b.mul(k, e.long(width))
         return added(sums, lambda row: e.load(row, place))
 
     sums = e.loop(whole, [e.zero] * (rows * columns), step)
-    mask, place = e.first(e.b.sub(depth, e.b.mul(whole, e.int(e.lanes)))), e.b.mul(whole, e.int(width))
+    mask, place = e.first(e.b.sub(depth, e.b.mul(whole, e.long(e.lanes)))), e.b.mul(whole, e.long(width))
     totals = iter(added(sums, lambda row: e.masked_load(mask, row, place)))
     for j in range(columns):
         column = e.least(j, limits[1])
@@ -474,9 +287,9 @@ def add_product(
     It is added where something came `before`. Of the rows only `valid` are there; the others repeat the last one.
     """
     width = e.lanes * e.item
-    masks = [e.first(e.b.sub(columns, e.int(v * e.lanes))) for v in range(vectors)]
-    add = e.splat(e.b.icmp_signed("!=", before, e.int(0)))
-    limit = e.b.sub(valid, e.int(1))
+    masks = [e.first(e.b.sub(columns, e.long(v * e.lanes))) for v in range(vectors)]
+    add = e.splat(e.b.icmp_signed("!=", before, e.long(0)))
+    limit = e.b.sub(valid, e.long(1))
     chosen = [e.least(i, limit) for i in range(rows)]
     sources = [e.at(a, (i, a_row)) for i in chosen]
     targets = [e.at(y, (i, y_row)) for i in chosen]
@@ -484,7 +297,7 @@ def add_product(
     def step(k: Value, carried: list[Value]) -> list[Value]:
         line, shift, *sums = carried
         row = [e.masked_load(mask, line, v * width) for v, mask in enumerate(masks)]
-        following = []
+        following: list[Value] = []
         for source in sources:
             number = e.splat(e.number(source, shift))
             following += [e.fma(number, vector, sums[len(following) + v]) for v, vector in enumerate(row)]
@@ -493,7 +306,7 @@ def add_product(
     start = []
     for target in targets:
         start += [e.masked_load(e.b.and_(mask, add), target, v * width) for v, mask in enumerate(masks)]
-    _, _, *sums = e.loop(depth, [b, e.int(0), *start], step)
+    _, _, *sums = e.loop(depth, [b, e.long(0), *start], step)
     totals = iter(sums)
     for target in targets:
         for v, mask in enumerate(masks):

@@ -36,7 +36,7 @@ class Emit:
         kind = ir.FunctionType(result, [a.type for a in args])
         return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), args)
 
-    def int(self, value: Value) -> Value:
+    def long(self, value: Value) -> Value:
         """An int64, from a Python int or an IR value of any width."""
         if isinstance(value, int):
             return I64(value)
@@ -52,9 +52,9 @@ class Emit:
         """A sum of byte addresses: ints, IR values or (int, IR value) products."""
         for term in terms:
             if isinstance(term, tuple):
-                term = self.b.mul(self.int(term[0]), self.int(term[1]))
+                term = self.b.mul(self.long(term[0]), self.long(term[1]))
             if not (isinstance(term, int) and term == 0):
-                base = self.b.add(base, self.int(term))
+                base = self.b.add(base, self.long(term))
         return base
 
     def pointer(self, address: Value, kind: Any) -> Value:
@@ -63,7 +63,7 @@ class Emit:
 
     def element(self, address: Value, offset: Value, kind: Any) -> Value:
         """A pointer some bytes after an address, in a form that addressing modes take."""
-        place = self.b.gep(self.pointer(address, I8), [self.int(offset)])
+        place = self.b.gep(self.pointer(address, I8), [self.long(offset)])
         return self.b.bitcast(place, kind.as_pointer())
 
     def load(self, address: Value, offset: Value = 0) -> Value:
@@ -105,7 +105,7 @@ class Emit:
         """The mask of the first `count` lanes, an int or an IR value."""
         if isinstance(count, int):
             return ir.Constant(ir.VectorType(I1, self.lanes), [lane < count for lane in range(self.lanes)])
-        return self.b.icmp_signed("<", self.numbered(), self.splat(self.int(count)))
+        return self.b.icmp_signed("<", self.numbered(), self.splat(self.long(count)))
 
     def gather(self, places: Value, mask: Value) -> Value:
         """The numbers at a vector of addresses; lanes outside the mask are 0."""
@@ -159,7 +159,7 @@ class Emit:
         self.b.position_at_end(head)
         index = self.b.phi(I64)
         carried = [self.b.phi(value.type) for value in start]
-        self.b.cbranch(self.b.icmp_signed("<", index, self.int(count)), inside, done)
+        self.b.cbranch(self.b.icmp_signed("<", index, self.long(count)), inside, done)
         self.b.position_at_end(inside)
         following = step(index, list(carried))
         after = self.b.add(index, I64(1))

@@ -17,11 +17,14 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.moves import add_vectors, clear_numbers, total_of, turn_block
 from fastconv.backends.cpu.native import body, set_word, word
-from fastconv.backends.cpu.tiles import add_vectors, clear_numbers, dots_tile, taps_tile, total_of, turn_block
+from fastconv.backends.cpu.tiles import dots_tile, taps_tile
 
 # Words beside those of a strip: what a task has of channels, taps and filters, chunks of images, and places.
-BLOCKS, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(s.PLACES, s.PLACES + 10)
+BLOCKS, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(
+    s.PLACES, s.PLACES + 10
+)
 PLACES = s.PLACES + 10
 # A call's own addresses.
 X, GRAD, RESULT, SPACE = 0, 1, 3, 4
@@ -50,7 +53,17 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
                     source = line + v * lanes * word(plan, s.FILTER_BYTES) + left * item
                     place = target + (i * columns_ + left) * width + v * lanes * item
                     count = max(0, min(lanes, valid - v * lanes))
-                    turn_block(item, lanes, source, word(plan, s.FILTER_BYTES), count, min(lanes, columns_ - left), place, width, lanes)
+                    turn_block(
+                        item,
+                        lanes,
+                        source,
+                        word(plan, s.FILTER_BYTES),
+                        count,
+                        min(lanes, columns_ - left),
+                        place,
+                        width,
+                        lanes,
+                    )
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -68,7 +81,9 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
             c0, c1 = even_part(part, word(plan, PARTS), word(plan, ALL_CHANNELS))
             valid = min(filters - panel * vectors * lanes, vectors * lanes)
             count = (c1 - c0) * word(plan, STARTS)
-            target = word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS) + (group * panels + panel) * word(plan, PANEL_SUMS)
+            target = (
+                word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS) + (group * panels + panel) * word(plan, PANEL_SUMS)
+            )
             target += (c0 * word(plan, STARTS) * columns + part * starts * columns) * width
             padded = (count + starts - 1) // starts * starts * columns
             clear_numbers(item, lanes, padded * vectors * lanes, target)
@@ -80,15 +95,31 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
                 rest = rest // across
                 depth, n = rest % depths, rest // depths
                 rows, wide = row_end - row, column_end - column
-                x = word(arrays, X) + ((n * groups + group) * word(plan, ALL_CHANNELS) + c0) * word(plan, s.CHANNEL_BYTES)
+                x = word(arrays, X) + ((n * groups + group) * word(plan, ALL_CHANNELS) + c0) * word(
+                    plan, s.CHANNEL_BYTES
+                )
                 s.fill_strip(plan, job, x, c1 - c0, depth, row, rows, column, wide)
-                grads = word(arrays, GRAD) + ((n * groups + group) * filters + panel * vectors * lanes) * word(plan, s.FILTER_BYTES)
+                grads = word(arrays, GRAD) + ((n * groups + group) * filters + panel * vectors * lanes) * word(
+                    plan, s.FILTER_BYTES
+                )
                 grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item
                 turn(plan, grads, valid, rows, wide, turned)
                 for start in range(0, count, starts):
-                    taps_tile(item, lanes, starts, columns, vectors, strip, word(plan, START_TABLE) + 8 * start,
-                              word(plan, s.STRIP_ROW), turned, rows, wide, min(starts, count - start),
-                              target + start * columns * width)
+                    taps_tile(
+                        item,
+                        lanes,
+                        starts,
+                        columns,
+                        vectors,
+                        strip,
+                        word(plan, START_TABLE) + 8 * start,
+                        word(plan, s.STRIP_ROW),
+                        turned,
+                        rows,
+                        wide,
+                        min(starts, count - start),
+                        target + start * columns * width,
+                    )
 
     return sums
 
@@ -118,8 +149,17 @@ def filters_end(item: int, lanes: int, starts: int, columns: int, vectors: int) 
                 if o < filters:
                     for k in range(0, count, lanes):
                         rows = min(lanes, count - k)
-                        turn_block(item, lanes, sums + k * width + v * lanes * item, width, rows,
-                                   min(lanes, filters - o), place + k * item, whole * item, rows)
+                        turn_block(
+                            item,
+                            lanes,
+                            sums + k * width + v * lanes * item,
+                            width,
+                            rows,
+                            min(lanes, filters - o),
+                            place + k * item,
+                            whole * item,
+                            rows,
+                        )
 
     return end_of_sums
 
@@ -163,10 +203,21 @@ def pixels_sums(item: int, lanes: int, taps: int) -> Any:
                     grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item
                     for c in range(c0, c1):
                         for k in range(0, each, taps):
-                            dots_tile(item, lanes, taps, strip + (c - c0) * word(plan, s.STRIP_CHANNEL),
-                                      word(plan, START_TABLE) + 8 * k, word(plan, s.STRIP_ROW), grads,
-                                      word(plan, s.COLUMNS) * item, rows, count, wide - (count - 1) * lanes,
-                                      min(taps, each - k), target + ((o * channels + c) * padded + k) * width)
+                            dots_tile(
+                                item,
+                                lanes,
+                                taps,
+                                strip + (c - c0) * word(plan, s.STRIP_CHANNEL),
+                                word(plan, START_TABLE) + 8 * k,
+                                word(plan, s.STRIP_ROW),
+                                grads,
+                                word(plan, s.COLUMNS) * item,
+                                rows,
+                                count,
+                                wide - (count - 1) * lanes,
+                                min(taps, each - k),
+                                target + ((o * channels + c) * padded + k) * width,
+                            )
 
     return sums
 

@@ -29,7 +29,7 @@ PART = 16  # of the second-level cache, for a block of the gradient
 
 @dataclass(frozen=True)
 class Form:
-    """A tile of sums: `starts` times `columns` taps, and vectors of filters; or taps alone, with pixels in the lanes."""
+    """A tile of sums: `starts` times `columns` taps, vectors of filters; or taps alone, with pixels in the lanes."""
 
     kind: str  # what is in its lanes: "filters" or "pixels"
     starts: int
@@ -98,7 +98,9 @@ class Layout:
             starts = self.channels * self.taps // columns
             tiles = -(-starts // count) * -(-self.filters // (across * self.lanes))
             turning = TURN * across * -(-self.filters // (across * self.lanes))
-            found.append(Form("filters", count, columns, across, tiles * rate(sums, count * columns + across) + turning))
+            found.append(
+                Form("filters", count, columns, across, tiles * rate(sums, count * columns + across) + turning)
+            )
         return found
 
     def pixel_forms(self) -> list[Form]:
@@ -120,7 +122,9 @@ class Layout:
         columns = min(wide.count, max(self.lanes, limit))
         rows = min(high.count, max(1, limit // columns))
         channels = -(-self.channels // self.parts)
-        while rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * channels > cache_bytes(2, 1 << 20) // 2:
+        while (
+            rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * channels > cache_bytes(2, 1 << 20) // 2
+        ):
             rows = -(-rows // 2)
         self.row_blocks, self.column_blocks = -(-high.count // rows), -(-wide.count // columns)
         return -(-high.count // self.row_blocks), -(-wide.count // self.column_blocks)
@@ -151,15 +155,26 @@ class Layout:
         shared, thread = up(chunk * self.chunks, 4096), grads + turned + 4096 + s.JOB_BYTES
         values = dict.fromkeys(range(w.PLACES), 0) | strip.words()
         values |= {
-            s.GROUPS: self.groups, s.FILTERS: self.filters, s.PANELS: self.panels,
-            s.ROW_BLOCKS: self.row_blocks, s.COLUMN_BLOCKS: self.column_blocks,
-            s.CHANNEL_BYTES: source * item, s.FILTER_BYTES: target * item,
+            s.GROUPS: self.groups,
+            s.FILTERS: self.filters,
+            s.PANELS: self.panels,
+            s.ROW_BLOCKS: self.row_blocks,
+            s.COLUMN_BLOCKS: self.column_blocks,
+            s.CHANNEL_BYTES: source * item,
+            s.FILTER_BYTES: target * item,
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
-            s.SHARED: shared, s.PER_THREAD: thread, w.GRADS: grads,
+            s.SHARED: shared,
+            s.PER_THREAD: thread,
+            w.GRADS: grads,
             w.BLOCKS: self.images * self.axes[0].count * self.row_blocks * self.column_blocks,
-             w.CHUNKS: self.chunks, w.PARTS: self.parts, w.ALL_CHANNELS: self.channels,
-            w.STARTS: self.taps // form.columns, w.START_TABLE: table.ctypes.data, w.TAPS: self.taps,
-            w.PANEL_SUMS: panel, w.CHUNK_SUMS: chunk,
+            w.CHUNKS: self.chunks,
+            w.PARTS: self.parts,
+            w.ALL_CHANNELS: self.channels,
+            w.STARTS: self.taps // form.columns,
+            w.START_TABLE: table.ctypes.data,
+            w.TAPS: self.taps,
+            w.PANEL_SUMS: panel,
+            w.CHUNK_SUMS: chunk,
         }
         for axis, a in enumerate(self.axes):
             values[s.DEPTHS + axis] = a.count
@@ -175,6 +190,8 @@ class Layout:
         """The compiled sums, and what ends them."""
         form, item, lanes = self.form, self.item, self.lanes
         if form.kind == "pixels":
-            return weight_gradient.pixels_sums(item, lanes, form.starts), weight_gradient.pixels_end(item, lanes, form.starts)
+            return weight_gradient.pixels_sums(item, lanes, form.starts), weight_gradient.pixels_end(
+                item, lanes, form.starts
+            )
         shape = (item, lanes, form.starts, form.columns, form.vectors)
         return weight_gradient.filters_sums(*shape), weight_gradient.filters_end(*shape)

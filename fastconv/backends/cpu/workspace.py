@@ -24,7 +24,7 @@ def take(size: int) -> Array:
         try:
             return _small.pop()
         except IndexError:
-            return aligned(SMALL, "u1")
+            return fresh(SMALL)
     for _ in range(len(_free)):
         try:
             buffer = _free.pop()
@@ -33,7 +33,13 @@ def take(size: int) -> Array:
         if buffer.size >= size:
             return buffer
         _free.insert(0, buffer)
-    return aligned(-(-size // STEP) * STEP, "u1")
+    return fresh(-(-size // STEP) * STEP)
+
+
+def fresh(size: int) -> Array:
+    """A new buffer."""
+    buffer: Array = aligned(size, "u1")
+    return buffer
 
 
 def give(buffer: Array) -> None:
