@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from fastconv.backends.cpu import plans, weight_plans, winograd
+from fastconv.backends.cpu import depthwise_plans, plans, weight_plans, winograd
 from fastconv.geometry import Convolution
 
 SINGLE = 4  # bytes: Winograd's error is within 1e-5 in float32 alone, and worth it there
@@ -26,12 +26,17 @@ def choose(geometry: Convolution, which: str, item: int, threads: int, algorithm
         return algorithm
     if not winograd.accurate(geometry, which):
         return "direct"
-    faster = winograd.cost(geometry, which) < GAIN * direct_cost(geometry, which, item, threads)
-    return "winograd" if faster else "direct"
+    direct = direct_plan(geometry, which, item, threads).program.work
+    return "winograd" if winograd.cost(geometry, which) < GAIN * direct else "direct"
 
 
-def direct_cost(geometry: Convolution, which: str, item: int, threads: int) -> float:
-    """Cycles that the direct algorithm takes."""
+@lru_cache(maxsize=4096)
+def direct_plan(
+    geometry: Convolution, which: str, item: int, threads: int
+) -> plans.Plan | weight_plans.WeightPlan | depthwise_plans.Plan:
+    """The direct algorithm's plan, whose program's `work` is in cycles."""
+    if depthwise_plans.suits(geometry):
+        return depthwise_plans.planned(geometry, which, item, threads)
     if which == "weight_grad":
-        return float(weight_plans.planned(geometry, item, threads).program.work)
-    return float(plans.planned(geometry, which == "input_grad", item, threads).program.work)
+        return weight_plans.planned(geometry, item, threads)
+    return plans.planned(geometry, which == "input_grad", item, threads)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import fourier, outputs, plain, plans, weight_plans, winograd, workspace
-from fastconv.backends.cpu.algorithms import choose
+from fastconv.backends.cpu import fourier, outputs, plain, winograd, workspace
+from fastconv.backends.cpu.algorithms import choose, direct_plan
 from fastconv.backends.cpu.finite import all_finite
 from fastconv.backends.cpu.kernels import kernel_of_sums
 from fastconv.geometry import Convolution
@@ -74,13 +75,12 @@ def convolution_weight_grad(
         grad_weight[...] = 0
         return grad_weight
     count = threads.get_num_threads()
-    name = choose(geometry, "weight_grad", x.itemsize, count, algorithm)
+    name, plan = route(geometry, "weight_grad", x.itemsize, count, algorithm)
     if name == "fft" and fourier.weight_grad(x, grad_output, grad_weight, geometry, count):
         return grad_weight
     if name == "winograd" and finite(count, x, grad_output):
         winograd.weight_grad(x, grad_output, grad_weight, geometry, count)
         return grad_weight
-    plan = weight_plans.planned(geometry, x.itemsize, count)
     space = workspace.take(plan.workspace)
     try:
         plan.program.on(plan.threads, x, grad_output, None, grad_weight, space)
@@ -90,10 +90,9 @@ def convolution_weight_grad(
 
 
 @lru_cache(maxsize=4096)
-def route(geometry: Convolution, which: str, item: int, count: int, algorithm: str) -> tuple[str, plans.Plan]:
+def route(geometry: Convolution, which: str, item: int, count: int, algorithm: str) -> tuple[str, Any]:
     """The algorithm, and the direct one's plan, which takes over where numbers are not finite."""
-    plan = plans.planned(geometry, which == "input_grad", item, count)
-    return choose(geometry, which, item, count, algorithm), plan
+    return choose(geometry, which, item, count, algorithm), direct_plan(geometry, which, item, count)
 
 
 def finite(count: int, *arrays: Array) -> bool:
@@ -101,7 +100,7 @@ def finite(count: int, *arrays: Array) -> bool:
     return all(all_finite(array, count) for array in arrays)
 
 
-def run(plan: plans.Plan, x: Array, weight: Array, bias: Array, y: Array) -> bool:
+def run(plan: Any, x: Array, weight: Array, bias: Array, y: Array) -> bool:
     """Carry out a plan; False if it must not be used for these weights."""
     space = workspace.take(plan.workspace)
     try:

@@ -1,0 +1,191 @@
+"""Depthwise layers: each channel has one filter. Channels are in the lanes, of pixels as of weights.
+
+A task is a vector of channels of one image, and a block of rows. It turns the pixels of its strip so that a pixel's
+channels lie together, borders of zeros included; then strides and phases are nothing but steps, and no lane is wasted
+on the narrow images that such layers have.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from numba import njit
+
+from fastconv.backends.cpu.moves import add_vectors, clear_numbers, flag_unless_finite, gather, turn_block
+from fastconv.backends.cpu.native import body, word
+from fastconv.backends.cpu.tiles import channels_sums, channels_tile
+
+# A plan's words: channels; along each axis pixels read and written, phases, the step, the least shift, and the pixels
+# of a strip; rows of the grid, blocks of them; the table of phases; and places in the workspace.
+CHANNELS, SOURCE, TARGET, PHASES, STEP, LEAST, SPAN, GRID, BLOCKS = 0, 1, 4, 7, 10, 13, 16, 19, 22
+TABLE, TAPS, CHECKED, SHARED, PER_THREAD, STRIP, SCRATCH, CHUNKS, ALL_BLOCKS, CHUNK_SUMS = range(23, 33)
+PLACES = 33
+X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
+GRAD = 1  # in the place of the weights where their gradient is wanted
+
+
+@cache
+def turning(item: int, lanes: int) -> Any:
+    """`turn_in`, which fills a strip, and `turn_out`, which stores a row."""
+    width = lanes * item
+
+    @njit
+    def turn_row(source, pitch, valid, count, target):  # type: ignore[no-untyped-def]
+        """A row of pixels of some channels, `pitch` apart, as vectors of channels."""
+        for q in range(0, count, lanes):
+            some = min(lanes, count - q)
+            turn_block(item, lanes, source + q * item, pitch, valid, some, target + q * width, width, lanes)
+
+    @njit
+    def turn_in(plan, x, valid, depth, row, strip):  # type: ignore[no-untyped-def]
+        """The strip of the grid's pixels from (depth, row) on."""
+        planes, height, wide = word(plan, SOURCE), word(plan, SOURCE + 1), word(plan, SOURCE + 2)
+        high, across, left = word(plan, SPAN + 1), word(plan, SPAN + 2), word(plan, LEAST + 2)
+        first = min(across, max(0, -left))
+        last = max(first, min(across, wide - left))
+        for i in range(word(plan, SPAN)):
+            plane = depth * word(plan, STEP) + word(plan, LEAST) + i
+            for j in range(high):
+                line = row * word(plan, STEP + 1) + word(plan, LEAST + 1) + j
+                place = strip + (i * high + j) * across * width
+                if 0 <= plane < planes and 0 <= line < height and first < last:
+                    clear_numbers(item, lanes, first * lanes, place)
+                    source = x + ((plane * height + line) * wide + left + first) * item
+                    turn_row(source, planes * height * wide * item, valid, last - first, place + first * width)
+                    clear_numbers(item, lanes, (across - last) * lanes, place + last * width)
+                else:
+                    clear_numbers(item, lanes, across * lanes, place)
+
+    @njit
+    def turn_out(source, count, valid, y, pitch):  # type: ignore[no-untyped-def]
+        """A row of pixels, vectors of channels, to their channels, `pitch` apart."""
+        for q in range(0, count, lanes):
+            some = min(lanes, count - q)
+            turn_block(item, lanes, source + q * width, width, some, valid, y + q * item, pitch, some)
+
+    return turn_row, turn_in, turn_out
+
+
+@cache
+def sums_body(item: int, lanes: int, columns: int, step: int) -> Any:
+    """The forward pass or the input gradient, `columns` pixels of a row at a time."""
+    _, turn_in, turn_out = turning(item, lanes)
+    width = lanes * item
+
+    @njit
+    def pack(plan, arrays, channel, valid, target):  # type: ignore[no-untyped-def]
+        """For each phase the bias, then its taps' weights, as vectors of channels."""
+        taps, begin = word(plan, TAPS), target
+        for phase in range(word(plan, PHASES) * word(plan, PHASES + 1) * word(plan, PHASES + 2)):
+            count, table = word(word(plan, TABLE), 3 * phase), word(word(plan, TABLE), 3 * phase + 2)
+            gather(item, lanes, word(arrays, BIAS) + channel * item, item, valid, target)
+            for k in range(count):
+                source = word(arrays, WEIGHT) + channel * taps * item + word(table, k)
+                gather(item, lanes, source, taps * item, valid, target + (k + 1) * width)
+            target += (count + 1) * width
+        if word(plan, CHECKED):
+            flag_unless_finite(item, lanes, 0, begin, (target - begin) // item, word(arrays, FLAG))
+
+    @njit
+    def row_of(plan, phase, weights, line, scratch):  # type: ignore[no-untyped-def]
+        """One output row: its phases across, from the strip's row at `line`."""
+        across, wide = word(plan, PHASES + 2), word(plan, GRID + 2)
+        for earlier in range(phase):
+            weights += (word(word(plan, TABLE), 3 * earlier) + 1) * width
+        for c in range(across):
+            table = word(plan, TABLE) + 24 * (phase + c)
+            taps, places = word(table, 0), word(table, 1)
+            for left in range(0, wide, columns):
+                j = min(left, wide - columns)
+                x, out = line + j * step * width, scratch + (j * across + c) * width
+                channels_tile(item, lanes, columns, step, x, places, taps, weights, out, across * width)
+            weights += (taps + 1) * width
+
+    @body
+    def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """Tasks in the order (image, vector of channels, depth, block of rows)."""
+        channels, blocks, deep = word(plan, CHANNELS), word(plan, BLOCKS), word(plan, PHASES)
+        planes, height, wide = word(plan, TARGET), word(plan, TARGET + 1), word(plan, TARGET + 2)
+        weights = word(arrays, WORKSPACE) + word(plan, SHARED) + thread * word(plan, PER_THREAD)
+        strip, scratch = weights + word(plan, STRIP), weights + word(plan, SCRATCH)
+        vectors, down = (channels + lanes - 1) // lanes, word(plan, PHASES + 1)
+        pitch = word(plan, STEP + 1) * word(plan, SPAN + 2) * width
+        pixels = word(plan, SOURCE) * word(plan, SOURCE + 1) * word(plan, SOURCE + 2) * item
+        for task in range(first, end):
+            block, rest = task % blocks, task // blocks
+            depth, rest = rest % word(plan, GRID), rest // word(plan, GRID)
+            channel, image = rest % vectors * lanes, rest // vectors
+            valid = min(lanes, channels - channel)
+            row, row_end = block * word(plan, GRID + 1) // blocks, (block + 1) * word(plan, GRID + 1) // blocks
+            pack(plan, arrays, channel, valid, weights)
+            turn_in(plan, word(arrays, X) + (image * channels + channel) * pixels, valid, depth, row, strip)
+            y = word(arrays, Y) + (image * channels + channel) * planes * height * wide * item
+            for a in range(min(deep, planes - depth * deep)):
+                for i in range(row, row_end):
+                    for b in range(min(down, height - i * down)):
+                        phase = (a * down + b) * word(plan, PHASES + 2)
+                        row_of(plan, phase, weights, strip + (i - row) * pitch, scratch)
+                        line = ((depth * deep + a) * height + i * down + b) * wide
+                        turn_out(scratch, wide, valid, y + line * item, planes * height * wide * item)
+
+    return sums
+
+
+@cache
+def gradient_body(item: int, lanes: int, taps: int, step: int) -> Any:
+    """The gradient of the weights, `taps` of them at a time."""
+    turn_row, turn_in, _ = turning(item, lanes)
+    width = lanes * item
+
+    @body
+    def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """Tasks in the order (chunk of the blocks of rows of all images, vector of channels)."""
+        channels, blocks, depths, each = word(plan, CHANNELS), word(plan, BLOCKS), word(plan, GRID), word(plan, TAPS)
+        strip = word(arrays, WORKSPACE) + word(plan, SHARED) + thread * word(plan, PER_THREAD)
+        grads, vectors = strip + word(plan, SCRATCH), (channels + lanes - 1) // lanes
+        high, wide = word(plan, GRID + 1), word(plan, GRID + 2)
+        pitch = word(plan, STEP + 1) * word(plan, SPAN + 2) * width
+        pixels, outputs = word(plan, SOURCE) * word(plan, SOURCE + 1) * word(plan, SOURCE + 2), depths * high * wide
+        padded = (each + taps - 1) // taps * taps
+        for task in range(first, end):
+            channel, chunk = task % vectors * lanes, task // vectors
+            valid = min(lanes, channels - channel)
+            target = word(arrays, WORKSPACE) + chunk * word(plan, CHUNK_SUMS) + task % vectors * padded * width
+            clear_numbers(item, lanes, padded * lanes, target)
+            total, chunks = word(plan, ALL_BLOCKS), word(plan, CHUNKS)
+            for index in range(chunk * total // chunks, (chunk + 1) * total // chunks):
+                block, depth, image = index % blocks, index // blocks % depths, index // blocks // depths
+                row, row_end = block * high // blocks, (block + 1) * high // blocks
+                own = image * channels + channel
+                turn_in(plan, word(arrays, X) + own * pixels * item, valid, depth, row, strip)
+                grad = word(arrays, GRAD) + (own * outputs + (depth * high + row) * wide) * item
+                turn_row(grad, outputs * item, valid, (row_end - row) * wide, grads)
+                for k in range(0, each, taps):
+                    table, place, some = word(plan, TABLE) + 8 * k, target + k * width, min(taps, each - k)
+                    line, rows = wide * width, row_end - row
+                    channels_sums(item, lanes, taps, step, strip, table, pitch, grads, line, rows, wide, some, place)
+
+    return sums
+
+
+@cache
+def gradient_end(item: int, lanes: int, taps: int) -> Any:
+    """grad_weight[c, k] = the sum over chunks of their sums[k, c]."""
+    width = lanes * item
+
+    @body
+    def end_of_sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """A task is a vector of channels."""
+        channels, each = word(plan, CHANNELS), word(plan, TAPS)
+        padded = (each + taps - 1) // taps * taps
+        for task in range(first, end):
+            sums = word(arrays, WORKSPACE) + task * padded * width
+            for chunk in range(1, word(plan, CHUNKS)):
+                add_vectors(item, lanes, sums + chunk * word(plan, CHUNK_SUMS), each, sums)
+            valid, y = min(lanes, channels - task * lanes), word(arrays, Y) + task * lanes * each * item
+            for k in range(0, each, lanes):
+                some = min(lanes, each - k)
+                turn_block(item, lanes, sums + k * width, width, some, valid, y + k * item, each * item, some)
+
+    return end_of_sums

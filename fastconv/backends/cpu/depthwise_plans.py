@@ -1,0 +1,156 @@
+"""Plans of depthwise layers: blocks of rows, tables of taps, workspace; once for each geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.cpu import axes, depthwise, machine
+from fastconv.backends.cpu import depthwise as d
+from fastconv.backends.cpu.axes import Axis
+from fastconv.backends.cpu.layout import LINE, up
+from fastconv.backends.cpu.machine import cache_bytes
+from fastconv.backends.cpu.native import Program
+from fastconv.geometry import Convolution
+from fastconv.typing import Array
+
+SMALL = 30_000.0  # cycles of a whole call below which one thread does it
+TURN = 6.0  # cycles to turn a vector, in or out
+COLUMNS = 8  # pixels of a tile at most
+TAPS = 9  # of a tile that sums over pixels
+CHUNKS = 16  # of the sums over pixels, where there are few channels
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A program with what it needs."""
+
+    tasks: int
+    workspace: int
+    threads: int
+    finite_weights: bool  # whether it must not be used for others; the workspace begins with what was found
+    no_bias: Array
+    program: Program
+    kept: tuple[Array, ...]
+
+
+def suits(geometry: Convolution) -> bool:
+    """Whether each channel has one filter and no other channel's."""
+    return 1 < geometry.groups == geometry.in_channels == geometry.out_channels
+
+
+@lru_cache(maxsize=1024)
+def planned(geometry: Convolution, which: str, item: int, threads: int) -> Plan:
+    """The plan of the "forward" pass, the "input_grad" or the "weight_grad"."""
+    layout = Layout(geometry, which == "input_grad", item, threads)
+    return layout.gradient() if which == "weight_grad" else layout.sums()
+
+
+class Layout:
+    """Blocks and tables of a geometry, forward or backward."""
+
+    def __init__(self, geometry: Convolution, backward: bool, item: int, threads: int) -> None:
+        self.axes = axes.backward(geometry) if backward else axes.forward(geometry)
+        self.backward, self.item, self.lanes = backward, item, machine.vectors().lanes(item)
+        self.channels, self.images = geometry.in_channels, geometry.batch
+        self.vectors, self.width = -(-self.channels // self.lanes), self.lanes * item
+        self.taps = prod(geometry.kernel_size)
+        kernel = (1, 1, 1, *geometry.kernel_size)[-3:] if self.taps > 1 else (1, 1, 1)
+        self.strides = kernel[1] * kernel[2], kernel[2], 1
+        pixels = prod(a.source for a in self.axes) + prod(a.target for a in self.axes) * (1 + self.taps / TURN / 1.5)
+        self.cycles = self.images * self.vectors * pixels * TURN
+        self.threads = threads if self.cycles > SMALL else 1
+        high = self.axes[1].count
+        most = cache_bytes(2, 1 << 20) // 8
+        rows = high
+        while rows > 1 and self.strip(rows) > most:
+            rows = -(-rows // 2)
+        self.blocks = -(-high // rows)
+        whole = self.images * self.vectors * self.axes[0].count
+        while whole * self.blocks < 2 * self.threads and 8 * self.blocks <= high:
+            self.blocks *= 2
+        self.rows = -(-high // self.blocks)
+
+    def span(self, axis: Axis, count: int) -> int:
+        """Source pixels that `count` pixels of the grid meet."""
+        return (count - 1) * axis.step + axis.shifts[-1] - axis.shifts[0] + 1
+
+    def spans(self, rows: int) -> tuple[int, int, int]:
+        """Planes, rows and columns of a strip."""
+        deep, high, wide = self.axes
+        return self.span(deep, 1), self.span(high, rows), self.span(wide, wide.count)
+
+    def strip(self, rows: int) -> int:
+        """Bytes of a strip."""
+        return prod(self.spans(rows)) * self.width
+
+    def places(self, phase: Any) -> tuple[list[int], list[int]]:
+        """Of a phase's taps: bytes in a strip from the first pixel, and in a filter."""
+        deep, high, wide = self.axes
+        _, rows, columns = self.spans(self.rows)
+        places, weights = [], []
+        for (t, down), (r, right), (c, across) in product(*phase):
+            line = (down - deep.shifts[0]) * rows + right - high.shifts[0]
+            places.append((line * columns + across - wide.shifts[0]) * self.width)
+            weights.append((t * self.strides[0] + r * self.strides[1] + c * self.strides[2]) * self.item)
+        return places, weights
+
+    def words(self, **more: int) -> list[int]:
+        """A plan's parameters."""
+        values = [0] * d.PLACES
+        values[d.CHANNELS], values[d.BLOCKS], values[d.TAPS] = self.channels, self.blocks, self.taps
+        for axis, (a, span) in enumerate(zip(self.axes, self.spans(self.rows), strict=True)):
+            values[d.SOURCE + axis], values[d.TARGET + axis] = a.source, a.target
+            values[d.PHASES + axis], values[d.STEP + axis] = len(a.phases), a.step
+            values[d.LEAST + axis], values[d.SPAN + axis], values[d.GRID + axis] = a.shifts[0], span, a.count
+        for name, value in more.items():
+            values[getattr(d, name)] = value
+        return values
+
+    def sums(self) -> Plan:
+        """The forward pass, or the input gradient."""
+        found, rows = [], []
+        for phase in product(*(a.phases for a in self.axes)):
+            tables = [np.array(numbers, np.int64) for numbers in self.places(phase)]
+            found += tables
+            rows.append((len(tables[0]), *(table.ctypes.data for table in tables)))
+        table, wide = np.array(rows, np.int64), self.axes[2]
+        some = range(min(4, wide.count), min(COLUMNS, wide.count) + 1)
+        columns = min(some, key=lambda count: -(-wide.count // count) * (count + 1))
+        packed = up((self.taps + len(rows)) * self.width, 4096)
+        scratch = packed + up(self.strip(self.rows), 4096) + LINE
+        thread = scratch + up(wide.count * len(wide.phases) * self.width, 4096) + LINE
+        places = {"TABLE": table.ctypes.data, "CHECKED": int(self.backward), "SHARED": 4096}
+        values = self.words(**places, PER_THREAD=thread, STRIP=packed, SCRATCH=scratch)
+        tasks = self.images * self.vectors * self.axes[0].count * self.blocks
+        kernel = depthwise.sums_body(self.item, self.lanes, columns, wide.step)
+        return self.plan([(kernel, values, tasks, 4)], 4096 + thread * self.threads, (table, *found))
+
+    def gradient(self) -> Plan:
+        """The gradient of the weights."""
+        places, _ = self.places([a.phases[0] for a in self.axes])
+        table, wide = np.array(places, np.int64), self.axes[2]
+        taps = min(TAPS if machine.vectors().registers > 16 else 6, self.taps)
+        total = self.images * self.axes[0].count * self.blocks
+        chunks = max(1, min(CHUNKS // self.vectors, total))
+        chunk = self.vectors * up(self.taps, taps) * self.width
+        scratch = up(self.strip(self.rows), 4096) + LINE
+        thread = scratch + up(self.rows * wide.count * self.width, 4096) + LINE
+        shared = up(chunk * chunks, 4096)
+        sizes = {"SHARED": shared, "PER_THREAD": thread, "SCRATCH": scratch, "CHUNK_SUMS": chunk}
+        values = self.words(TABLE=table.ctypes.data, CHUNKS=chunks, ALL_BLOCKS=total, **sizes)
+        sums = depthwise.gradient_body(self.item, self.lanes, taps, wide.step)
+        end = depthwise.gradient_end(self.item, self.lanes, taps)
+        steps = [(sums, values, chunks * self.vectors, 4), (end, values, self.vectors, 0)]
+        return self.plan(steps, shared + thread * self.threads, (table,))
+
+    def plan(self, steps: list[Any], workspace: int, kept: tuple[Array, ...]) -> Plan:
+        """The program with what it needs."""
+        program = Program(steps, int(self.cycles))
+        no_bias = np.zeros(self.channels, f"f{self.item}")
+        return Plan(steps[0][2], workspace, self.threads, self.backward, no_bias, program, kept)
