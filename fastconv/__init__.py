@@ -2,8 +2,9 @@
 
 from fastconv import datasets, filters, functional, geometry, models, nn, optim, training
 from fastconv.algorithms import get_algorithm, set_algorithm
-from fastconv.backends import backend_name, use_backend
+from fastconv.backends import backend_name, clear_cache, use_backend
 from fastconv.errors import BackendUnavailableError
+from fastconv.explanation import explain
 from fastconv.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -12,7 +13,9 @@ __all__ = [
     "BackendUnavailableError",
     "__version__",
     "backend_name",
+    "clear_cache",
     "datasets",
+    "explain",
     "filters",
     "functional",
     "geometry",

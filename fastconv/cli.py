@@ -1,4 +1,4 @@
-"""The command line: `fastconv train`, `fastconv bench`, `fastconv warmup` and `fastconv info`.
+"""The command line: `fastconv train`, `bench`, `explain`, `warmup` and `info`.
 
 What the user did wrong ends with status 2, what the machine lacks with 1, Ctrl-C with 130, each with one line that says
 what to do.
@@ -20,8 +20,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 import fastconv
-from fastconv import backends, threads
+from fastconv import algorithms, backends, threads
 from fastconv.errors import BackendUnavailableError
+from fastconv.explanation import OPERATIONS, explain
 from fastconv.runs import RECIPES, Settings, prepare, train
 from fastconv.warmup import warm_up
 
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = Parser(prog="fastconv", description="Convolution and convolutional networks in pure Python.")
-    commands = top.add_subparsers(title="commands", required=True, metavar="{train,bench,warmup,info}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="{train,bench,explain,warmup,info}")
     command = commands.add_parser(
         "train",
         help="train a model",
@@ -91,6 +92,28 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", help="the run's folder (default: runs/<model>, or runs/<model>-2 and so on)")
     command.set_defaults(command=_train)
     commands.add_parser("bench", help="measure fastconv beside other libraries (fastconv bench --help says how)")
+    command = commands.add_parser(
+        "explain",
+        help="how a convolution is computed here",
+        description="Algorithm, tile, blocks, threads and expected time of a convolution or of its gradients.",
+    )
+    command.add_argument(
+        "operation",
+        choices=OPERATIONS,
+        metavar="operation",
+        help="conv2d, conv2d_input_grad, conv2d_weight_grad, conv_transpose2d and so on; also 1d and 3d",
+    )
+    command.add_argument("--input", type=_sizes, required=True, help="x's shape, as 1x64x56x56", metavar="NxCxHxW")
+    command.add_argument("--weight", type=_sizes, required=True, help="as 64x64x3x3", metavar="OxCxRxS")
+    for name, least in (("stride", 1), ("dilation", 1), ("output-padding", 0)):
+        command.add_argument(f"--{name}", type=_per_axis, help=f"as 1 or 2x1 (default: {least})")
+    command.add_argument("--padding", type=_padding, help="as 1, 2x1, 0:1x0:1 (before:after), same (default: 0)")
+    command.add_argument("--groups", type=_count, help="(default: 1)")
+    command.add_argument("--dtype", choices=("float32", "float64", "float16"), default="float32")
+    command.add_argument("--algorithm", choices=algorithms.NAMES, default="auto")
+    command.add_argument("--measure", action="store_true", help="also time it, and the machine's roof")
+    command.add_argument("--assembly", action="store_true", help="also show the machine code of its hot loop")
+    command.set_defaults(command=_explain)
     command = commands.add_parser(
         "warmup",
         help="compile kernels ahead",
@@ -159,6 +182,18 @@ def _remove_if_empty(folder: Path) -> None:
     """Leave no folder behind that a failed run made and put nothing into."""
     if not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _explain(options: argparse.Namespace) -> int:
+    """`fastconv explain`."""
+    names = ("stride", "padding", "dilation", "groups", "output_padding")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    chosen = {name: getattr(options, name) for name in ("dtype", "algorithm", "measure", "assembly")}
+    try:
+        _say(str(explain(options.operation, options.input, options.weight, **chosen, **given)))
+    except TypeError as error:
+        return _complain(str(error), 2)
+    return 0
 
 
 def _warmup(options: argparse.Namespace) -> int:
@@ -247,6 +282,25 @@ def _count(text: str) -> int:
 
 def _seed(text: str) -> int:
     return _integer(text, 0)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Ints between crosses."""
+    return tuple(_integer(part, 0) for part in text.split("x"))
+
+
+def _per_axis(text: str) -> int | tuple[int, ...]:
+    """An int, or ints between crosses."""
+    sizes = _sizes(text)
+    return sizes if len(sizes) > 1 else sizes[0]
+
+
+def _padding(text: str) -> Any:
+    """A word, an int, or for each axis an int or two."""
+    if text in ("same", "valid") or ":" not in text:
+        return text if text.isalpha() else _per_axis(text)
+    sides = [tuple(_integer(part, 0) for part in side.split(":")) for side in text.split("x")]
+    return tuple(side if len(side) > 1 else side[0] for side in sides)
 
 
 def _integer(text: str, least: int) -> int:

@@ -19,7 +19,7 @@ FLOORS = [
     {"geometry", "algorithms", "threads"},
     {"backends"},
     {"functional", "filters"},
-    {"signal", "ndimage", "template", "nn"},
+    {"explanation", "signal", "ndimage", "template", "nn"},
     {"optim", "datasets", "models"},
     {"training", "checkpoint", "plot"},
     {"runs", "warmup"},
@@ -92,8 +92,9 @@ def test_every_folder_is_installed():
 
 def test_the_public_names():
     assert set(fastconv.__all__) >= {
-        "BackendUnavailableError", "backend_name", "datasets", "filters", "functional", "get_num_threads", "models",
-        "nn", "optim", "set_num_threads", "training", "use_backend",
+        "BackendUnavailableError", "backend_name", "clear_cache", "datasets", "explain", "filters", "functional",
+        "get_algorithm", "get_num_threads", "models", "nn", "optim", "set_algorithm", "set_num_threads", "training",
+        "use_backend",
     }  # fmt: skip
     assert all(hasattr(fastconv, name) for name in fastconv.__all__)
 

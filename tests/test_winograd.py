@@ -179,6 +179,14 @@ def test_no_byte_outside_of_the_arrays_is_touched(at_end, geometry):
     assert finite.all_finite(x, 2)
 
 
+def test_long_sums_of_four_by_four_are_not_accurate():
+    deep = convolution((1, 4096, 7, 7), (8, 4096, 3, 3), 1, 1, 1, 1)
+    assert not winograd.accurate(deep, "forward")
+    assert winograd.accurate(deep, "forward", 2)
+    assert winograd.accurate(deep, "input_grad")
+    assert winograd.accurate(deep, "weight_grad")
+
+
 def bits():
     """A digest of every pass of some layers, and their errors, on this process's vectors."""
     worst, digest = 0.0, hashlib.sha256()

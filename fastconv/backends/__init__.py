@@ -7,6 +7,7 @@ can't run is an error; nothing ever runs elsewhere in silence.
 
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +18,17 @@ from types import ModuleType
 from fastconv.errors import BackendUnavailableError
 
 NAMES = ("cpu", "cuda", "reference")
-MODULES = ("activation", "convolution", "linear", "loss", "normalization", "optimizer", "pooling", "resampling")
+MODULES = (
+    "activation",
+    "convolution",
+    "explain",
+    "linear",
+    "loss",
+    "normalization",
+    "optimizer",
+    "pooling",
+    "resampling",
+)
 _chosen: ContextVar[str | None] = ContextVar("fastconv backend", default=None)
 
 
@@ -54,6 +65,28 @@ def use_backend(name: str) -> Iterator[None]:
         yield
     finally:
         _chosen.reset(token)
+
+
+def clear_cache() -> None:
+    """Release what fastconv keeps for later calls: workspaces that no call is using, and all plans.
+
+    The next call of each geometry plans anew and fetches fresh memory; compiled kernels stay, in memory and on disk.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.clear_cache()
+    """
+    for name, found in list(sys.modules.items()):
+        if name.startswith(f"{__name__.partition('.')[0]}."):
+            for value in list(vars(found).values()):
+                # Caches of plans and geometries are bounded, those of compiled code are not.
+                parameters = getattr(value, "cache_parameters", None)
+                if parameters is not None and parameters()["maxsize"] is not None:
+                    value.cache_clear()
+    workspace = sys.modules.get(f"{__name__}.cpu.workspace")
+    if workspace is not None:
+        workspace.clear()
 
 
 def module(concept: str) -> ModuleType:

@@ -25,9 +25,9 @@ from fastconv.geometry import Convolution, span
 from fastconv.typing import Array, Shape
 
 BUDGET = 64 << 20  # bytes of spectra of filters, and of images, at a time
-# Cycles, fitted to two cores of Zen 4 and SciPy: to transform a number (times the logarithm of a transform's length),
-# to move one, to multiply complex ones in float32, and of a call.
-TRANSFORM, COPY, PRODUCT, CALL = 0.5, 8.0, 1.0, 400_000.0
+# Cycles of one thread in float32, fitted to a Xeon with SciPy: to transform a number (times the logarithm of a
+# transform's length), to move one, to multiply complex ones, and of a call.
+TRANSFORM, COPY, PRODUCT, CALL = 1.0, 8.0, 2.4, 250_000.0
 IEEE = np.errstate(all="ignore")
 Places = tuple[Any, ...]  # an index of the spatial axes, behind an ellipsis
 
@@ -196,7 +196,7 @@ def pixels(spectra: Array, plan: Plan) -> Array:
 
 
 def cost(geometry: Convolution, operation: str, item: int) -> float:
-    """Cycles, about, of one thread: NumPy's transforms, and products of complex matrices."""
+    """Cycles, about, of one thread: the transforms, and products of complex matrices."""
     plan = planned(geometry, item)
     size, batch, groups = prod(plan.lengths), geometry.batch, geometry.groups
     channels, filters = geometry.in_channels // groups, geometry.out_channels // groups
@@ -204,4 +204,4 @@ def cost(geometry: Convolution, operation: str, item: int) -> float:
     inputs, outputs = batch * groups * channels * rounds, batch * groups * filters
     transforms = groups * filters * channels + inputs + outputs
     products = size / 2 * batch * groups * channels * filters
-    return transforms * size * (TRANSFORM * log2(size + 1) + COPY) + products * PRODUCT * (item / 4) + CALL
+    return (transforms * size * (TRANSFORM * log2(size + 1) + COPY) + products * PRODUCT) * item / 4 + CALL

@@ -1,0 +1,176 @@
+"""What plans say of themselves: algorithm, tile, blocks, tasks, workspace, expected time, machine code."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from fastconv import threads
+from fastconv.backends.cpu import (
+    direct,
+    fourier,
+    launching,
+    plans,
+    strips,
+    weight_gradient,
+    weight_plans,
+    winograd,
+    winograd_bodies,
+    winograd_gradient,
+    winograd_plans,
+)
+from fastconv.backends.cpu import roof as roofs
+from fastconv.backends.cpu.algorithms import choose
+from fastconv.backends.cpu.machine import vectors
+from fastconv.backends.cpu.native import BODY
+from fastconv.geometry import Convolution
+
+M = 4  # pixels of Winograd's tiles, as the calls have it
+MULTIPLY_ADD = re.compile(r"\s+(vf[n]?m(add|sub)|fml[as]\b|fn?m(add|sub)\b)")
+LABEL = re.compile(r"([.\w$]+):")
+JUMP = re.compile(r"\s+(?:j\w+|b|b\.\w+|cbn?z|tbn?z)\s+(?:.*[\s,])?([.\w$]+)\s*$")
+
+
+def plan(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str) -> dict[str, Any]:
+    """What carries out the "forward" pass, the "input_grad" or the "weight_grad" of a geometry."""
+    count = threads.get_num_threads()
+    name = choose(geometry, which, dtype.itemsize, count, algorithm)
+    describe = {"direct": direct_plan, "winograd": winograd_plan, "fft": fourier_plan}[name]
+    found = describe(geometry, which, dtype.itemsize, min(count, launching.LIMIT))
+    share = -(-found["tasks"] // found["threads"]) / found["tasks"]  # the last round of tasks may leave threads idle
+    cycles = found.pop("cycles")
+    return {"algorithm": name, **found, "expected": cycles * share / roofs.cycles_a_second()}
+
+
+def roof(dtype: np.dtype[Any]) -> float | None:
+    """FLOP/s that the processor's threads can do at most."""
+    return roofs.fma_roof(dtype.itemsize, min(threads.get_num_threads(), launching.LIMIT))
+
+
+def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str) -> str:
+    """The machine code of the loop that does most of the work."""
+    count, item = threads.get_num_threads(), dtype.itemsize
+    name = choose(geometry, which, item, count, algorithm)
+    if name == "fft":
+        return f"that of {fourier.transforms().__name__}, and of NumPy's matrix product"
+    kernel = winograd_body(geometry, which, count) if name == "winograd" else direct_body(geometry, which, item, count)
+    # Numba tells no code of what it has loaded from disk.
+    options = {option: value for option, value in kernel.targetoptions.items() if option != "nopython"}
+    fresh = njit(**options)(kernel.py_func)
+    fresh.compile(BODY)
+    return innermost(fresh.inspect_asm(BODY.args))
+
+
+def direct_plan(geometry: Convolution, which: str, item: int, count: int) -> dict[str, Any]:
+    """That of the direct algorithm."""
+    if which == "weight_grad":
+        return weight_plan(weight_plans.planned(geometry, item, count), vectors().lanes(item))
+    found = plans.planned(geometry, which == "input_grad", item, count)
+    words, tile = found.program.parameters[-1], found.tile
+    places = strips.ROW_BLOCKS, strips.COLUMN_BLOCKS, strips.SHARES, strips.PANELS
+    rows, columns, shares, panels = (int(words[place]) for place in places)
+    return {
+        "tile": f"{tile.filters} filters x {tile.rows} x {tile.columns} pixels, {tile.kind} in the vectors' lanes",
+        "blocks": f"{rows} x {columns} of pixels x {shares} of the filters, which are {panels} tiles",
+        "tasks": found.tasks,
+        "threads": found.threads,
+        "workspace": found.workspace,
+        "cycles": float(found.program.work),
+    }
+
+
+def weight_plan(found: weight_plans.WeightPlan, lanes: int) -> dict[str, Any]:
+    """That of the direct algorithm's weight gradient."""
+    words, form = found.program.parameters[0], found.form
+    parts, panels = int(words[weight_gradient.PARTS]), int(words[strips.PANELS])
+    tile = f"{form.starts * form.columns} taps x {form.vectors * lanes} {form.kind}"
+    return {
+        "tile": f"{tile}, {form.kind} in the vectors' lanes",
+        "blocks": f"{found.chunks} of images x {parts} of channels x {panels} of filters",
+        "tasks": found.tasks,
+        "threads": found.threads,
+        "workspace": found.workspace,
+        "cycles": float(found.program.work),
+    }
+
+
+def winograd_plan(geometry: Convolution, which: str, item: int, count: int) -> dict[str, Any]:
+    """That of Winograd's algorithm."""
+    if which == "weight_grad":
+        gradient = winograd_gradient.plan(geometry)
+        sizes, workspace = gradient.sizes, gradient.workspace(count)
+        tile = "3 x 3 taps from 4 x 4 pixels, 36 products"
+        blocks = f"{sizes.parts} of tiles x {sizes.c_blocks} of channels x {sizes.o_blocks} of filters"
+        tasks = gradient.program.table[0, 2]
+    else:
+        found = winograd_plans.plan(winograd_plans.problem(geometry, which == "input_grad"), count, M, False)
+        tile, workspace = f"{M} x {M} pixels from {M + 2} x {M + 2}, 36 products", found.workspace
+        blocks = (
+            f"{found.sizes.blocks} of tiles, " + ("filters" if found.by_filters else "tiles") + " in the outer loop"
+        )
+        tasks = found.program.table[-1, 2]
+    return {
+        "tile": tile,
+        "blocks": blocks,
+        "tasks": int(tasks),
+        "threads": count,
+        "workspace": workspace,
+        "cycles": winograd.cost(geometry, which),
+    }
+
+
+def fourier_plan(geometry: Convolution, which: str, item: int, count: int) -> dict[str, Any]:
+    """That of the Fourier transforms, which are those of a library."""
+    found = fourier.planned(geometry, item)
+    return {
+        "tile": " x ".join(map(str, found.lengths)) + " numbers in a transform",
+        "blocks": f"{found.images} images x {found.filters} filters x {found.groups} groups at a time",
+        "tasks": 1,
+        "threads": 1,
+        "workspace": found.workspace,
+        "cycles": fourier.cost(geometry, which, item),
+    }
+
+
+def direct_body(geometry: Convolution, which: str, item: int, count: int) -> Any:
+    """The body with the tile of the direct algorithm."""
+    lanes = vectors().lanes(item)
+    if which == "weight_grad":
+        form = weight_plans.planned(geometry, item, count).form
+        if form.kind == "pixels":
+            return weight_gradient.pixels_sums(item, lanes, form.starts)
+        return weight_gradient.filters_sums(item, lanes, form.starts, form.columns, form.vectors)
+    tile = plans.planned(geometry, which == "input_grad", item, count).tile
+    if tile.kind == "filters":
+        return direct.filters_panel(item, lanes, tile.rows, tile.columns, tile.vectors)
+    return direct.pixels_panel(item, lanes, tile.filters, tile.rows, tile.vectors)
+
+
+def winograd_body(geometry: Convolution, which: str, count: int) -> Any:
+    """The body with the products of Winograd's algorithm."""
+    lanes, registers = vectors().lanes(4), vectors().registers
+    if which == "weight_grad":
+        return winograd_gradient.blocks_body(lanes, registers)
+    found = winograd_plans.plan(winograd_plans.problem(geometry, which == "input_grad"), count, M, False)
+    if found.by_filters:
+        return winograd_bodies.blocks_body(lanes, registers, M, False)
+    return winograd_bodies.tiles_body(lanes, registers, M)
+
+
+def innermost(code: str) -> str:
+    """The loop without a loop in it that has most multiply-adds, of a function's machine code."""
+    lines = code.splitlines()
+    places = {found[1]: number for number, line in enumerate(lines) if (found := LABEL.match(line))}
+    loops = []
+    for number, line in enumerate(lines):
+        jump = JUMP.match(line)
+        if jump and places.get(jump[1], number) < number:
+            loops.append((places[jump[1]], number + 1))
+    loops = [(a, b) for a, b in loops if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in loops)]
+    if not loops:
+        return ""
+    begin, end = max(loops, key=lambda loop: sum(bool(MULTIPLY_ADD.match(line)) for line in lines[slice(*loop)]))
+    return "\n".join(line.expandtabs(8).rstrip() for line in lines[begin:end])
