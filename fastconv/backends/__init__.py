@@ -84,9 +84,10 @@ def clear_cache() -> None:
                 parameters = getattr(value, "cache_parameters", None)
                 if parameters is not None and parameters()["maxsize"] is not None:
                     value.cache_clear()
-    workspace = sys.modules.get(f"{__name__}.cpu.workspace")
-    if workspace is not None:
-        workspace.clear()
+    for name in ("workspace", "outputs"):
+        memory = sys.modules.get(f"{__name__}.cpu.{name}")
+        if memory is not None:
+            memory.clear()
 
 
 def module(concept: str) -> ModuleType:

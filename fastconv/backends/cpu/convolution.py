@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import fourier, plain, plans, weight_plans, winograd, workspace
+from fastconv.backends.cpu import fourier, outputs, plain, plans, weight_plans, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose
 from fastconv.backends.cpu.finite import all_finite
 from fastconv.backends.cpu.kernels import kernel_of_sums
@@ -25,7 +25,7 @@ def convolution(
     out: Array | None = None,
 ) -> Array:
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
-    y = np.empty(geometry.output_shape, x.dtype) if out is None else out
+    y = outputs.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
         count = threads.get_num_threads()
         name, plan = route(geometry, "forward", x.itemsize, count, algorithm)
@@ -50,7 +50,7 @@ def convolution_input_grad(
 
     A bias starts each channel: then it is the transposed convolution, whose output this gradient is.
     """
-    grad_x = np.empty(geometry.input_shape, grad_output.dtype) if out is None else out
+    grad_x = outputs.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
         count = threads.get_num_threads()
         name, plan = route(geometry, "input_grad", grad_output.itemsize, count, algorithm)
@@ -69,7 +69,7 @@ def convolution_weight_grad(
     x: Array, grad_output: Array, geometry: Convolution, algorithm: str = "auto", out: Array | None = None
 ) -> Array:
     """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p * stride + r * dilation - padding]."""
-    grad_weight = np.empty(geometry.weight_shape, x.dtype) if out is None else out
+    grad_weight = outputs.empty(geometry.weight_shape, x.dtype) if out is None else out
     if not (grad_output.size and grad_weight.size):
         grad_weight[...] = 0
         return grad_weight

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.cpu import outputs
 from fastconv.backends.cpu.kernels import kernel
 from fastconv.geometry import Pooling
 from fastconv.typing import Array, Shape
@@ -23,8 +24,8 @@ Boxes = tuple[
 
 def max_pool(x: Array, geometry: Pooling) -> tuple[Array, Array]:
     """y[n, c, p] = max over r of x[n, c, p * stride + r * dilation - padding], and the flat index of the first such."""
-    y = np.empty((*x.shape[:2], *geometry.output_size), x.dtype)
-    indices = np.empty(y.shape, np.int64)
+    y = outputs.empty((*x.shape[:2], *geometry.output_size), x.dtype)
+    indices = outputs.empty(y.shape, np.dtype(np.int64))
     out = volumes(y)
     take_maximum(prod(out.shape[:3]), volumes(x), *boxes(geometry), out, volumes(indices))
     return y, indices
@@ -32,7 +33,7 @@ def max_pool(x: Array, geometry: Pooling) -> tuple[Array, Array]:
 
 def max_pool_input_grad(grad_output: Array, indices: Array, input_size: Shape) -> Array:
     """grad_x[n, c, indices[n, c, p]] += grad_output[n, c, p]; an index of -1 adds nowhere."""
-    grad_x = np.empty((*grad_output.shape[:2], *input_size), grad_output.dtype)
+    grad_x = outputs.empty((*grad_output.shape[:2], *input_size), grad_output.dtype)
     out = planes(grad_x)
     add_at(len(out), planes(grad_output), planes(indices), out)
     return grad_x
@@ -40,7 +41,7 @@ def max_pool_input_grad(grad_output: Array, indices: Array, input_size: Shape) -
 
 def avg_pool(x: Array, geometry: Pooling, counts: tuple[Shape, ...]) -> Array:
     """y[n, c, p, q] = sum over r, s of x[n, c, p * stride + r - padding, ...] / (counts[0][p] * counts[1][q])."""
-    y = np.empty((*x.shape[:2], *geometry.output_size), x.dtype)
+    y = outputs.empty((*x.shape[:2], *geometry.output_size), x.dtype)
     out = volumes(y)
     sum_boxes(prod(out.shape[:3]), volumes(x), *boxes(geometry), volumes(divisors(counts, x.dtype))[0], out)
     return y
@@ -51,7 +52,7 @@ def avg_pool_input_grad(grad_output: Array, geometry: Pooling, counts: tuple[Sha
 
     Seen from a pixel of x, the windows over it are a box too: their shares are summed, and no two sums meet.
     """
-    grad_x = np.empty((*grad_output.shape[:2], *geometry.input_size), grad_output.dtype)
+    grad_x = outputs.empty((*grad_output.shape[:2], *geometry.input_size), grad_output.dtype)
     with np.errstate(all="ignore"):  # infinities and NaN are results here, not accidents
         shares = grad_output / divisors(counts, grad_output.dtype)
     ones = divisors(tuple((1,) * h for h in geometry.input_size), grad_output.dtype)
@@ -62,7 +63,7 @@ def avg_pool_input_grad(grad_output: Array, geometry: Pooling, counts: tuple[Sha
 
 def max_unpool(x: Array, indices: Array, output_size: Shape) -> Array:
     """y[n, c, indices[n, c, p]] = x[n, c, p], zeros elsewhere; of equal indices the last one holds."""
-    y = np.empty((*x.shape[:2], *output_size), x.dtype)
+    y = outputs.empty((*x.shape[:2], *output_size), x.dtype)
     out = planes(y)
     put_at(len(out), planes(x), planes(indices), out)
     return y
