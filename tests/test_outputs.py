@@ -49,3 +49,12 @@ def test_what_waits_is_bounded(monkeypatch):
 
 def test_small_results_are_numpys_own():
     assert outputs.empty((3, 4), np.dtype(np.float64)).flags.owndata
+
+
+def test_a_buffer_larger_than_all_that_may_wait_does_not_wait(monkeypatch):
+    monkeypatch.setattr(outputs, "KEPT", 3 << 20)
+    outputs.clear()
+    small = outputs.empty((1 << 20,), np.dtype("u1"))
+    large = outputs.empty((4 << 20,), np.dtype("u1"))
+    del small, large
+    assert sum(buffer.size for buffer in outputs._waiting.values()) <= 3 << 20

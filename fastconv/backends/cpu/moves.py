@@ -186,7 +186,10 @@ def total_of(e: Emit, source: Value, target: Value) -> None:
 def flag_unless_finite(e: Emit, exponent: int, source: Value, count: Value, flag: Value) -> None:
     """Store 1 at the int64 `flag` if any of so many numbers, times 2^exponent, is infinite or NaN."""
     width = e.lanes * e.item
-    scaled = lambda vector: e.b.fmul(vector, e.constant(2.0**exponent)) if exponent else vector  # noqa: E731
+
+    def scaled(vector: Value) -> Value:
+        return e.b.fmul(vector, e.constant(2.0**exponent)) if exponent else vector
+
     whole = e.b.sdiv(count, e.long(e.lanes))
 
     def step(v: Value, sums: list[Value]) -> list[Value]:

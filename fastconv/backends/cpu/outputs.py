@@ -36,8 +36,8 @@ class Lease:
 
     def __del__(self) -> None:
         _waiting[id(self.buffer)] = self.buffer
-        while len(_waiting) > 1 and sum(buffer.size for buffer in list(_waiting.values())) > KEPT:
-            _waiting.pop(next(iter(list(_waiting))), None)  # another thread may be faster
+        while sum(buffer.size for buffer in list(_waiting.values())) > KEPT:
+            _waiting.pop(next(iter(list(_waiting)), 0), None)  # another thread may be faster
 
 
 def empty(shape: Shape, dtype: np.dtype[Any]) -> Array:
