@@ -149,6 +149,16 @@ def test_the_innermost_loop_with_most_multiply_adds_is_found():
 
 
 @pytest.mark.parametrize(
+    ("x_size", "weight_size"), [((0, 4, 9, 9), LAYER[1]), ((1, 0, 9, 9), (6, 0, 3, 3)), (LAYER[0], (0, 4, 3, 3))]
+)
+def test_nothing_is_explained_too(backend, x_size, weight_size):
+    for suffix in explanation.PASSES:
+        found = fc.explain(f"conv2d{suffix}", x_size, weight_size, measure=True, assembly=True)
+        assert found.flops == found.speed == 0
+        assert "0 FLOP/s" in str(found)
+
+
+@pytest.mark.parametrize(
     ("args", "options", "error", "message"),
     [
         (("conv4d", *LAYER), {}, ValueError, "operation is 'conv4d': one of conv1d, conv1d_input_grad"),

@@ -36,6 +36,8 @@ JUMP = re.compile(r"\s+(?:j\w+|b|b\.\w+|cbn?z|tbn?z)\s+(?:.*[\s,])?([.\w$]+)\s*$
 
 def plan(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str) -> dict[str, Any]:
     """What carries out the "forward" pass, the "input_grad" or the "weight_grad" of a geometry."""
+    if not geometry.flops:
+        return {"algorithm": "direct"}  # which has nothing to do
     count = threads.get_num_threads()
     name = choose(geometry, which, dtype.itemsize, count, algorithm)
     describe = {"direct": direct_plan, "winograd": winograd_plan, "fft": fourier_plan}[name]
@@ -52,6 +54,8 @@ def roof(dtype: np.dtype[Any]) -> float | None:
 
 def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str) -> str:
     """The machine code of the loop that does most of the work."""
+    if not geometry.flops:
+        return ""
     count, item = threads.get_num_threads(), dtype.itemsize
     name = choose(geometry, which, item, count, algorithm)
     if name == "fft":
