@@ -39,7 +39,7 @@ def attempt(rng, rank):
     kernel = per_axis([1, 2, 3, 3, 4, 5] if rank < 3 else [1, 2, 3])
     if rng.random() < 0.2:
         kernel = (1,) * rank
-    stride, dilation = per_axis([1, 1, 1, 2, 3, 5]), per_axis([1, 1, 1, 2, 3])
+    stride, dilation = per_axis([1, 1, 1, 2, 3, 5]), per_axis([1, 1, 1, 1, 2, 3, 9])
     if rng.random() < 0.4:
         stride = dilation = (1,) * rank
     spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]

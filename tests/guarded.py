@@ -1,14 +1,17 @@
-"""Every array of a convolution beside a page that can't be touched: the script that test_guard_pages.py runs.
+"""Every array of a call beside a page that can't be touched: the script that test_guard_pages.py runs.
 
-    python guarded.py <dtype> <shapes> <seed> <"few" or "all" tiles>
+    python guarded.py <dtype> <shapes> <seed> <tiles: "few" of drawn.py, or "all" that plans choose>
 
 Each case is printed before it runs, so that the last line tells which one ended the process.
 """
 
+import contextlib
 import ctypes
 import faulthandler
+import functools
 import mmap
 import sys
+from itertools import product
 from unittest import mock
 
 import numpy as np
@@ -16,9 +19,11 @@ from drawn import arrays, calls, draw, few_tiles
 from numpy.testing import assert_allclose
 
 import fastconv as fc
-from fastconv.backends.cpu import convolution, workspace
+import fastconv.functional as F
+from fastconv.backends.cpu import convolution, linear, workspace
 
 PAGE = mmap.PAGESIZE
+LINE = 64  # bytes of a cache line, on which workspaces begin
 NONE, READ = 0, 1  # PROT_NONE, PROT_READ
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 libc = ctypes.CDLL(None, use_errno=True)
@@ -67,8 +72,7 @@ class Guard:
 
     def space(self, size):
         """A workspace full of NaN: what is read and was not written shows in the results."""
-        assert size % 64 == 0, size
-        block = self.block(size)
+        block = self.block(-(-size // LINE) * LINE)
         block[:] = 0xFF
         return block
 
@@ -83,23 +87,42 @@ class NumPy:
         return getattr(np, name)
 
 
-def check(case, dtype, side):
-    given = arrays(case, dtype)
-    wide = [array.astype(np.float64) for array in given]
-    with fc.use_backend("reference"):
-        expected = {name: function() for name, function in calls(case, *wide, lambda array: array).items()}
+@contextlib.contextmanager
+def guarding(side):
+    """Outputs and workspaces of convolutions and linear layers lie beside guards."""
     guard = Guard(side)
     with (
         mock.patch.object(convolution, "np", NumPy(guard.empty)),
+        mock.patch.object(linear, "np", NumPy(guard.empty)),
         mock.patch.object(workspace, "take", guard.space),
         mock.patch.object(workspace, "give"),
     ):
-        for name, function in calls(case, *given, guard.fixed).items():
+        yield guard
+
+
+def check(passes, given, side):
+    """Run all passes, which `passes` makes of the arguments and of what is applied to each, and compare the results."""
+    wide = [array.astype(np.float64) for array in given]
+    with fc.use_backend("reference"):
+        expected = {name: function() for name, function in passes(*wide, lambda array: array).items()}
+    with guarding(side) as guard:
+        for name, function in passes(*given, guard.fixed).items():
             found = function()
             assert any(np.shares_memory(found, block) for block in guard.made) or not found.size, f"{name}: no guard"
-            limit = TOLERANCE[dtype] * max(1.0, np.abs(expected[name]).max(initial=0))
+            limit = TOLERANCE[found.dtype.name] * max(1.0, np.abs(expected[name]).max(initial=0))
             assert_allclose(found, expected[name], rtol=0, atol=limit, err_msg=name)
             guard.made.clear()
+
+
+def linear_calls(x, weight, bias, grad, into):
+    x, weight, bias, grad = map(into, (x, weight, bias, grad))
+    return {
+        "linear": lambda: F.linear(x, weight, bias),
+        "linear without bias": lambda: F.linear(x, weight),
+        "linear_input_grad": lambda: F.linear_input_grad(weight, grad),
+        "linear_weight_grad": lambda: F.linear_weight_grad(x, grad),
+        "linear_bias_grad": lambda: F.linear_bias_grad(grad),
+    }
 
 
 def tell(line):
@@ -110,12 +133,17 @@ def tell(line):
 def main(dtype, shapes, seed, tiles):
     faulthandler.enable()
     rng = np.random.default_rng(int(seed))
-    with few_tiles(int(seed)) if tiles == "few" else mock.patch("sys.argv"):
+    with few_tiles(int(seed)) if tiles == "few" else contextlib.nullcontext():
         for _ in range(int(shapes)):
             case = draw(rng)
             for side in ("before", "after"):
                 tell(f"{side} {case}")
-                check(case, dtype, side)
+                check(functools.partial(calls, case), arrays(case, dtype), side)
+    for sizes in product((1, 9), (1, 67, 600), (1, 9, 130), ("before", "after")):
+        tell(sizes)
+        rows, features, outputs, side = sizes
+        shapes = (rows, features), (outputs, features), (outputs,), (rows, outputs)
+        check(linear_calls, [rng.standard_normal(shape).astype(dtype) for shape in shapes], side)
     tell("all right")
 
 

@@ -6,8 +6,12 @@ from drawn import arrays, calls, draw, few_tiles
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastconv as fc
+import fastconv.functional as F
+from fastconv import geometry
+from fastconv.backends.cpu import plans, weight_plans
 
 SHAPES = 300
+THREADS = 1, 2, 5  # their number decides blocks even where there are fewer processors
 # Of the largest number of a result: sums of at most some thousand products of standard normals.
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 
@@ -25,7 +29,7 @@ def results(case, given, threads=None):
         return {name: function() for name, function in calls(case, *given, lambda array: array).items()}
 
 
-def test_all_passes_are_right_and_the_same_bits_on_one_thread_and_two():
+def test_all_passes_are_right_and_the_same_bits_on_any_number_of_threads():
     rng = np.random.default_rng(31)
     with few_tiles(31):
         for _ in range(SHAPES):
@@ -35,12 +39,12 @@ def test_all_passes_are_right_and_the_same_bits_on_one_thread_and_two():
             expected = results(case, double)
             for given in (single, double):
                 dtype = given[0].dtype
-                once, twice, again = (results(case, given, threads) for threads in (1, 2, 2))
+                once, *others = (results(case, given, threads) for threads in THREADS)
                 for name, wanted in expected.items():
                     limit = TOLERANCE[dtype.type] * np.abs(wanted).max(initial=0)
                     assert once[name].dtype == dtype
                     assert_allclose(once[name], wanted, rtol=0, atol=limit, err_msg=f"{name} of {case}")
-                    for other in (twice, again):
+                    for other in others:
                         assert_array_equal(once[name], other[name], f"{name} of {case}")
 
 
@@ -61,7 +65,35 @@ def test_nan_and_infinity_reach_what_they_reach_in_the_reference(seed):
                         assert_array_equal(test(found), test(expected[name]), message)
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "winograd", "fft"])
+@pytest.mark.parametrize("huge", ["x", "weight", "grad"])
+def test_numbers_that_are_nearly_infinite_make_none_that_are(huge, algorithm, rng):
+    shapes = {"x": (1, 32, 28, 28), "weight": (32, 32, 3, 3), "grad": (1, 32, 28, 28)}
+    given = {name: rng.choice([-1e-3, 1e-3], shape) * (1e41 if name == huge else 1) for name, shape in shapes.items()}
+    x, weight, grad = (array.astype(np.float32) for array in given.values())
+    passes = [
+        lambda **more: F.conv2d(x, weight, padding=1, **more),
+        lambda **more: F.conv2d_input_grad(x.shape, weight, grad, padding=1, **more),
+        lambda **more: F.conv2d_weight_grad(x, weight.shape, grad, padding=1, **more),
+    ]
+    for function in passes:
+        expected = function(algorithm="direct")
+        assert np.isfinite(expected).all()
+        assert_allclose(function(algorithm=algorithm), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def place(value, array, rng):
     """Put a value into an array: at an end of each axis, or anywhere."""
     if array.size:
         array[tuple(int(rng.choice([0, n - 1, rng.integers(n)])) for n in array.shape)] = value
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_strips_of_a_large_dilation_leave_out_what_no_tap_meets(rank):
+    pixels, far = {1: (2_000_000, 500_000), 2: (512, 128)}[rank]
+    shapes = (1, 1, *[pixels] * rank), (1, 1, *[3] * rank)
+    shape = geometry.convolution(*shapes, stride=1, padding=far, dilation=far, groups=1)
+    near = geometry.convolution(*shapes, stride=1, padding=1, dilation=1, groups=1)
+    for plan in (lambda g: plans.planned(g, False, 4, 1), lambda g: plans.planned(g, True, 4, 1),
+                 lambda g: weight_plans.planned(g, 4, 1)):  # fmt: skip
+        assert plan(shape).workspace <= 3**rank * plan(near).workspace  # a block of pixels for each tap

@@ -11,7 +11,7 @@ import pytest
 
 # A width's instructions, which the processor must have; narrow vectors run on wide registers' machines too.
 NEEDED = {128: (), 256: ("avx2",), 512: ("avx512f",)}
-SHAPES = 60
+SHAPES = 40
 
 pytestmark = pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="pages can't be protected here")
 

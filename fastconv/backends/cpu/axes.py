@@ -5,12 +5,13 @@
   meets the taps r for which `a + before - r * dilation` is a multiple of the stride.
 
 A tap's shift is `quotient * step + residue`. A strip keeps source pixels apart by residue, so that pixel `i` and tap
-simply add: a strip's place is `i + quotient`.
+simply add: a strip's place is `i + quotient`. Where shifts are far from each other, as with a large dilation, a strip
+keeps the pixels of each shift instead, and not all that lies between them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fastconv.geometry import Convolution
@@ -28,12 +29,15 @@ class Axis:
         Source pixels from one output pixel of a phase to the next.
     phases : tuple of tuple of (tap, shift)
         The taps of each phase of the output.
+    apart : bool
+        Whether a strip keeps a block's pixels once for each shift, each shift a residue of its own.
     """
 
     source: int
     target: int
     step: int
     phases: tuple[tuple[tuple[int, int], ...], ...]
+    apart: bool = False
 
     @property
     def count(self) -> int:
@@ -48,17 +52,17 @@ class Axis:
     @cached_property
     def residues(self) -> list[int]:
         """Of all shifts, each once."""
-        return sorted({shift % self.step for shift in self.shifts})
+        return self.shifts if self.apart else sorted({shift % self.step for shift in self.shifts})
 
     @cached_property
     def least(self) -> int:
         """The least quotient."""
-        return min(shift // self.step for shift in self.shifts)
+        return 0 if self.apart else min(shift // self.step for shift in self.shifts)
 
     @cached_property
     def margin(self) -> int:
         """Pixels that a strip of one residue has beyond its block of output pixels."""
-        return max(shift // self.step for shift in self.shifts) - self.least
+        return 0 if self.apart else max(shift // self.step for shift in self.shifts) - self.least
 
     @property
     def inside(self) -> bool:
@@ -66,9 +70,16 @@ class Axis:
         last = (self.count - 1) * self.step + self.shifts[-1]
         return self.shifts[0] >= 0 and last < self.source and len(self.residues) == 1
 
-    def place(self, shift: int, span: int) -> int:
-        """Where a tap's pixel lies in a strip of `span` pixels for each residue, from the block's first one."""
-        return self.residues.index(shift % self.step) * span + shift // self.step - self.least
+    def found(self, shift: int) -> tuple[int, int]:
+        """Where a shift's pixel lies in a strip, from the block's first one: its residue's number, and pixels."""
+        if self.apart:
+            return self.residues.index(shift), 0
+        return self.residues.index(shift % self.step), shift // self.step - self.least
+
+    def strip(self, block: int) -> Axis:
+        """The axis in the form whose strips are shorter, for blocks of so many output pixels."""
+        together = (block + self.margin) * len(self.residues)
+        return replace(self, apart=True) if block * len(self.shifts) < together else self
 
 
 def forward(geometry: Convolution) -> list[Axis]:

@@ -70,7 +70,7 @@ def convolution_weight_grad(
 ) -> Array:
     """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p * stride + r * dilation - padding]."""
     grad_weight = np.empty(geometry.weight_shape, x.dtype) if out is None else out
-    if not (grad_output.size and x.size):
+    if not (grad_output.size and grad_weight.size):
         grad_weight[...] = 0
         return grad_weight
     count = threads.get_num_threads()

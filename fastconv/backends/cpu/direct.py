@@ -198,7 +198,7 @@ def check_body(item: int, lanes: int) -> Any:
         for task in range(first, end):
             begin = task * word(plan, 1)
             count = min(word(plan, 1), word(plan, 0) - begin)
-            flag_unless_finite(item, lanes, word(arrays, s.WEIGHT) + begin * item, count, word(arrays, s.FLAG))
+            flag_unless_finite(item, lanes, 0, word(arrays, s.WEIGHT) + begin * item, count, word(arrays, s.FLAG))
 
     return check
 
@@ -260,6 +260,6 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                         target + vectors * width,
                     )
             if word(plan, PACK_FLAG):
-                flag_unless_finite(item, lanes, panel + LINE, word(plan, PACK_NUMBERS), word(arrays, s.FLAG))
+                flag_unless_finite(item, lanes, 0, panel + LINE, word(plan, PACK_NUMBERS), word(arrays, s.FLAG))
 
     return pack

@@ -48,7 +48,7 @@ class Strip:
     @classmethod
     def of(cls, axes: tuple[Axis, Axis, Axis], rows: int, columns: int, item: int) -> Strip:
         """The strip of blocks of at most so many rows and columns."""
-        deep, high, wide = axes
+        axes = deep, high, wide = axes[0].strip(1), axes[1].strip(rows), axes[2].strip(columns)
         part = up((columns + wide.margin) * item, LINE)
         row = part * len(wide.residues)
         plane = row * (rows + high.margin) * len(high.residues)
@@ -60,10 +60,9 @@ class Strip:
     def place(self, shifts: tuple[int, int, int]) -> int:
         """Bytes from a block's first pixel to a tap's."""
         deep, high, wide = self.axes
-        index, where = wide.residues.index(shifts[2] % wide.step), shifts[2] // wide.step - wide.least
-        place = deep.place(shifts[0], 1 + deep.margin) * self.plane
-        place += high.place(shifts[1], self.rows + high.margin) * self.row
-        return place + index * self.part + where * self.item
+        (plane, i), (line, j), (part, where) = deep.found(shifts[0]), high.found(shifts[1]), wide.found(shifts[2])
+        place = (plane * (1 + deep.margin) + i) * self.plane + (line * (self.rows + high.margin) + j) * self.row
+        return place + part * self.part + where * self.item
 
     def words(self) -> dict[int, int]:
         """A plan's words on the source and its strips."""

@@ -182,18 +182,19 @@ def total_of(e: Emit, source: Value, target: Value) -> None:
     e.save(e.total(e.load(source)), target)
 
 
-@instruction(2)
-def flag_unless_finite(e: Emit, source: Value, count: Value, flag: Value) -> None:
-    """Store 1 at the int64 `flag` if any of so many numbers is infinite or NaN."""
+@instruction(3)
+def flag_unless_finite(e: Emit, exponent: int, source: Value, count: Value, flag: Value) -> None:
+    """Store 1 at the int64 `flag` if any of so many numbers, times 2^exponent, is infinite or NaN."""
     width = e.lanes * e.item
+    scaled = lambda vector: e.b.fmul(vector, e.constant(2.0**exponent)) if exponent else vector  # noqa: E731
     whole = e.b.sdiv(count, e.long(e.lanes))
 
     def step(v: Value, sums: list[Value]) -> list[Value]:
-        return [e.fma(e.load(source, e.b.mul(v, e.long(width))), e.zero, sums[0])]
+        return [e.fma(scaled(e.load(source, e.b.mul(v, e.long(width)))), e.zero, sums[0])]
 
     (zeros,) = e.loop(whole, [e.zero], step)
     mask = e.first(e.b.sub(count, e.b.mul(whole, e.long(e.lanes))))
     rest = e.masked_load(mask, source, e.b.mul(whole, e.long(width)))
-    zeros = e.total(e.fma(rest, e.zero, zeros))  # NaN if there was one, or 0 * infinity
+    zeros = e.total(e.fma(scaled(rest), e.zero, zeros))  # NaN if there was one, or 0 * infinity
     with e.b.if_then(e.b.fcmp_unordered("uno", zeros, zeros)):
         e.b.store(e.long(1), e.element(flag, 0, e.long(1).type))

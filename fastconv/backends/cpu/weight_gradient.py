@@ -38,6 +38,29 @@ def range_of(part: int, parts: int, count: int) -> tuple[int, int]:
 even_part = njit(range_of)
 
 
+@njit
+def strip_of(plan, arrays, job, group, channel, channels, index):  # type: ignore[no-untyped-def]
+    """Fill the strip of a block of pixels; returns its image, its rows and columns, and its first pixel's place."""
+    blocks, across, depths = word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS), word(plan, s.DEPTHS)
+    row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
+    index = index // blocks
+    column, column_end = even_part(index % across, across, word(plan, s.COLUMNS))
+    depth, image = index // across % depths, index // across // depths
+    first = (image * word(plan, s.GROUPS) + group) * word(plan, ALL_CHANNELS) + channel
+    x = word(arrays, X) + first * word(plan, s.CHANNEL_BYTES)
+    s.fill_strip(plan, job, x, channels, depth, row, row_end - row, column, column_end - column)
+    place = (depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column
+    return image, row_end - row, column_end - column, place
+
+
+@njit
+def job_of(plan, arrays, thread):  # type: ignore[no-untyped-def]
+    """The thread's own workspace, with the place of its strip."""
+    job = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
+    set_word(job, s.STRIP, job + s.JOB_BYTES)
+    return job
+
+
 @cache
 def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int) -> Any:
     """Sums with filters in the lanes: sums[start, column, filter]."""
@@ -65,61 +88,39 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
                         lanes,
                     )
 
+    @njit
+    def add_block(plan, job, target, count, rows, wide):  # type: ignore[no-untyped-def]
+        """Add a block of pixels to the sums of so many starts."""
+        strip, turned = word(job, s.STRIP), word(job, s.STRIP) + word(plan, GRADS)
+        pitch = word(plan, s.STRIP_ROW)
+        for start in range(0, count, starts):
+            table, place = word(plan, START_TABLE) + 8 * start, target + start * columns * width
+            valid = min(starts, count - start)
+            taps_tile(item, lanes, starts, columns, vectors, strip, table, pitch, turned, rows, wide, valid, place)
+
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (chunk, group, panel of filters, part of the channels)."""
         groups, filters, panels = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.PANELS)
-        job = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
-        strip = job + s.JOB_BYTES
-        set_word(job, s.STRIP, strip)
-        turned = strip + word(plan, GRADS)
-        depths, blocks, across = word(plan, s.DEPTHS), word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS)
+        job = job_of(plan, arrays, thread)
+        turned = word(job, s.STRIP) + word(plan, GRADS)
         for task in range(first, end):
             part, rest = task % word(plan, PARTS), task // word(plan, PARTS)
             panel, rest = rest % panels, rest // panels
             group, chunk = rest % groups, rest // groups
             c0, c1 = even_part(part, word(plan, PARTS), word(plan, ALL_CHANNELS))
-            valid = min(filters - panel * vectors * lanes, vectors * lanes)
+            o, valid = panel * vectors * lanes, min(filters - panel * vectors * lanes, vectors * lanes)
             count = (c1 - c0) * word(plan, STARTS)
-            target = (
-                word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS) + (group * panels + panel) * word(plan, PANEL_SUMS)
-            )
-            target += (c0 * word(plan, STARTS) * columns + part * starts * columns) * width
-            padded = (count + starts - 1) // starts * starts * columns
-            clear_numbers(item, lanes, padded * vectors * lanes, target)
+            target = word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS)
+            target += (group * panels + panel) * word(plan, PANEL_SUMS)
+            target += (c0 * word(plan, STARTS) + part * starts) * columns * width
+            clear_numbers(item, lanes, (count + starts - 1) // starts * starts * columns * vectors * lanes, target)
             begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
             for index in range(begin, last):
-                row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
-                rest = index // blocks
-                column, column_end = even_part(rest % across, across, word(plan, s.COLUMNS))
-                rest = rest // across
-                depth, n = rest % depths, rest // depths
-                rows, wide = row_end - row, column_end - column
-                x = word(arrays, X) + ((n * groups + group) * word(plan, ALL_CHANNELS) + c0) * word(
-                    plan, s.CHANNEL_BYTES
-                )
-                s.fill_strip(plan, job, x, c1 - c0, depth, row, rows, column, wide)
-                grads = word(arrays, GRAD) + ((n * groups + group) * filters + panel * vectors * lanes) * word(
-                    plan, s.FILTER_BYTES
-                )
-                grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item
-                turn(plan, grads, valid, rows, wide, turned)
-                for start in range(0, count, starts):
-                    taps_tile(
-                        item,
-                        lanes,
-                        starts,
-                        columns,
-                        vectors,
-                        strip,
-                        word(plan, START_TABLE) + 8 * start,
-                        word(plan, s.STRIP_ROW),
-                        turned,
-                        rows,
-                        wide,
-                        min(starts, count - start),
-                        target + start * columns * width,
-                    )
+                image, rows, wide, place = strip_of(plan, arrays, job, group, c0, c1 - c0, index)
+                grads = word(arrays, GRAD) + ((image * groups + group) * filters + o) * word(plan, s.FILTER_BYTES)
+                turn(plan, grads + place * item, valid, rows, wide, turned)
+                add_block(plan, job, target, count, rows, wide)
 
     return sums
 
@@ -169,55 +170,38 @@ def pixels_sums(item: int, lanes: int, taps: int) -> Any:
     """Sums with pixels in the lanes: sums[filter, channel, tap], a vector each."""
     width = lanes * item
 
+    @njit
+    def add_group(plan, strip, grads, target, rows, wide):  # type: ignore[no-untyped-def]
+        """Add a block of pixels to a group's sums."""
+        channels, each, count = word(plan, ALL_CHANNELS), word(plan, TAPS), (wide + lanes - 1) // lanes
+        row_pitch, line = word(plan, s.STRIP_ROW), word(plan, s.COLUMNS) * item
+        last = wide - (count - 1) * lanes
+        for o in range(word(plan, s.FILTERS)):
+            grad = grads + o * word(plan, s.FILTER_BYTES)
+            for c in range(channels):
+                x = strip + c * word(plan, s.STRIP_CHANNEL)
+                for k in range(0, each, taps):
+                    table, valid = word(plan, START_TABLE) + 8 * k, min(taps, each - k)
+                    dots_tile(item, lanes, taps, x, table, row_pitch, grad, line, rows, count, last, valid, target)
+                    target += taps * width
+
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
-        """Tasks in the order (chunk, group, part of the channels)."""
-        groups, filters = word(plan, s.GROUPS), word(plan, s.FILTERS)
-        job = word(arrays, SPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
-        strip = job + s.JOB_BYTES
-        set_word(job, s.STRIP, strip)
-        depths, blocks, across = word(plan, s.DEPTHS), word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS)
-        channels, each = word(plan, ALL_CHANNELS), word(plan, TAPS)
-        padded = (each + taps - 1) // taps * taps
+        """Tasks in the order (chunk, run of neighbouring groups)."""
+        groups, filters, run = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.RUN)
+        channels, job = word(plan, ALL_CHANNELS), job_of(plan, arrays, thread)
         for task in range(first, end):
-            part, rest = task % word(plan, PARTS), task // word(plan, PARTS)
-            group, chunk = rest % groups, rest // groups
-            c0, c1 = even_part(part, word(plan, PARTS), channels)
+            group, chunk = task % (groups // run) * run, task // (groups // run)
             target = word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS) + group * word(plan, PANEL_SUMS)
-            for o in range(filters):
-                for c in range(c0, c1):
-                    clear_numbers(item, lanes, padded * lanes, target + (o * channels + c) * padded * width)
+            clear_numbers(item, lanes, run * word(plan, PANEL_SUMS) // item, target)
             begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
             for index in range(begin, last):
-                row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
-                rest = index // blocks
-                column, column_end = even_part(rest % across, across, word(plan, s.COLUMNS))
-                rest = rest // across
-                depth, n = rest % depths, rest // depths
-                rows, wide = row_end - row, column_end - column
-                count = (wide + lanes - 1) // lanes
-                x = word(arrays, X) + ((n * groups + group) * channels + c0) * word(plan, s.CHANNEL_BYTES)
-                s.fill_strip(plan, job, x, c1 - c0, depth, row, rows, column, wide)
-                for o in range(filters):
-                    grads = word(arrays, GRAD) + ((n * groups + group) * filters + o) * word(plan, s.FILTER_BYTES)
-                    grads += ((depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column) * item
-                    for c in range(c0, c1):
-                        for k in range(0, each, taps):
-                            dots_tile(
-                                item,
-                                lanes,
-                                taps,
-                                strip + (c - c0) * word(plan, s.STRIP_CHANNEL),
-                                word(plan, START_TABLE) + 8 * k,
-                                word(plan, s.STRIP_ROW),
-                                grads,
-                                word(plan, s.COLUMNS) * item,
-                                rows,
-                                count,
-                                wide - (count - 1) * lanes,
-                                min(taps, each - k),
-                                target + ((o * channels + c) * padded + k) * width,
-                            )
+                image, rows, wide, place = strip_of(plan, arrays, job, group, 0, run * channels, index)
+                grads = word(arrays, GRAD) + (image * groups + group) * filters * word(plan, s.FILTER_BYTES)
+                for g in range(run):
+                    strip = word(job, s.STRIP) + g * channels * word(plan, s.STRIP_CHANNEL)
+                    own = grads + g * filters * word(plan, s.FILTER_BYTES) + place * item
+                    add_group(plan, strip, own, target + g * word(plan, PANEL_SUMS), rows, wide)
 
     return sums
 

@@ -16,7 +16,7 @@ from fastconv.backends.cpu import weight_gradient as w
 from fastconv.backends.cpu.layout import LINE, Strip, up
 from fastconv.backends.cpu.machine import cache_bytes, vectors
 from fastconv.backends.cpu.native import Program, code
-from fastconv.backends.cpu.plans import SMALL, rate
+from fastconv.backends.cpu.plans import RUN, SMALL, rate
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -75,14 +75,16 @@ class Layout:
         self.panels = -(-self.filters // (self.form.vectors * lanes)) if self.form.kind == "filters" else 1
         tiles = self.channels * self.taps // (self.form.starts * self.form.columns)
         fixed = self.groups * self.panels
-        self.parts = max(1, min(self.channels, tiles // SHARE, -(-ENOUGH // fixed)))
+        single = self.form.kind == "pixels"
+        self.parts = 1 if single else max(1, min(self.channels, tiles // SHARE, -(-ENOUGH // fixed)))
         self.rows, self.columns = self.blocks()
         blocks = self.images * deep.count * self.row_blocks * self.column_blocks
-        tasks = fixed * self.parts
+        self.run = self.neighbours() if single else 1
+        tasks = fixed * self.parts // self.run
         self.chunks = 1 if tasks >= ENOUGH else max(1, min(blocks, MOST, -(-ENOUGH // tasks)))
         self.tasks = tasks * self.chunks
 
-    def run(self) -> int:
+    def across(self) -> int:
         """Taps across that are neighbours in a strip."""
         shifts = [shift for _, shift in self.axes[2].phases[0]]
         together = self.axes[2].step == 1 and shifts == list(range(shifts[0], shifts[0] + len(shifts)))
@@ -91,7 +93,7 @@ class Layout:
     def filter_forms(self, registers: int) -> list[Form]:
         """Tiles with filters in the lanes."""
         found = []
-        for columns, count, across in product({1, self.run()}, (1, 2, 3, 4, 6, 8), (1, 2, 3, 4)):
+        for columns, count, across in product({1, self.across()}, (1, 2, 3, 4, 6, 8), (1, 2, 3, 4)):
             sums = count * columns * across
             if sums + across + 1 > registers or (across > 1 and across * self.lanes >= self.filters + self.lanes):
                 continue
@@ -129,6 +131,12 @@ class Layout:
         self.row_blocks, self.column_blocks = -(-high.count // rows), -(-wide.count // columns)
         return -(-high.count // self.row_blocks), -(-wide.count // self.column_blocks)
 
+    def neighbours(self) -> int:
+        """Groups of a task: more than one where they are small, as in a depthwise layer."""
+        each = Strip.of(self.axes, self.rows, self.columns, self.item).channel * self.channels
+        most = min(RUN, cache_bytes(1, 1 << 15) // max(1, each), self.groups // ENOUGH)
+        return max([run for run in range(1, most + 1) if self.groups % run == 0], default=1)
+
     def table(self, strip: Strip, channels: int) -> Array:
         """Places of the tiles' starts: the first of each run of taps, of every channel in turn."""
         taps = list(product(*(a.phases[0] for a in self.axes)))[:: self.form.columns]
@@ -150,7 +158,7 @@ class Layout:
         else:
             panel = self.filters * self.channels * up(self.taps, form.starts) * width
         chunk = up(self.groups * self.panels * panel, LINE)
-        grads = up(strip.channel * channels + LINE, 4096)
+        grads = up(strip.channel * channels * self.run + LINE, 4096)
         turned = up(self.rows * self.columns * width, 4096) if form.kind == "filters" else 0
         shared, thread = up(chunk * self.chunks, 4096), grads + turned + 4096 + s.JOB_BYTES
         values = dict.fromkeys(range(w.PLACES), 0) | strip.words()
@@ -163,6 +171,7 @@ class Layout:
             s.CHANNEL_BYTES: source * item,
             s.FILTER_BYTES: target * item,
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
+            s.RUN: self.run,
             s.SHARED: shared,
             s.PER_THREAD: thread,
             w.GRADS: grads,

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from fastconv.backends.cpu import native, winograd_gradient, workspace
 from fastconv.backends.cpu.vectors import aligned
-from fastconv.backends.cpu.winograd_plans import Plan, Problem, cost, filters_plan, plan, problem
+from fastconv.backends.cpu.winograd_plans import Plan, Problem, accurate, cost, filters_plan, plan, problem
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
-__all__ = ["Filters", "cost", "forward", "input_grad", "suits", "transformed", "weight_grad"]
+__all__ = ["Filters", "accurate", "cost", "forward", "input_grad", "suits", "transformed", "weight_grad"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from fastconv.backends.cpu.winograd_tiles import (
     OUTPUT,
     TAPS,
     WEIGHT,
+    add_transposed,
     clear,
     fields,
     multiply_add,
@@ -50,6 +51,7 @@ class Layout(NamedTuple):
     items: int
     parts: int  # of the items
     chunk: int  # items that are multiplied at a time
+    section: int  # items whose products are summed: rounding errors of longer sums would grow
     c_block: int  # channels and filters of a task
     o_block: int
     c_blocks: int
@@ -131,8 +133,8 @@ def result_loop(lanes: int) -> Any:
     size = FLOAT * lanes
 
     @loop
-    def transform_sums(plan, d, vectors, grad_weight, o, c, end, strip):  # type: ignore[no-untyped-def]
-        """grad_weight[o, c, r] = A^T D A, for one or two vectors of filters and the channels from c."""
+    def transform_sums(plan, d, vectors, grad_weight, o, c, end, strip, add):  # type: ignore[no-untyped-def]
+        """grad_weight[o, c, r] (+)= A^T D A, for one or two vectors of filters and the channels from c."""
         a = layout(plan)
         pitch = FLOAT * TAPS * a.channels
         for k in range(vectors):
@@ -146,10 +148,11 @@ def result_loop(lanes: int) -> Any:
                         strip + i * TAPS * size, 3 * size, size, 0,
                     )  # fmt: skip
                 for q in range(0, TAPS * channels, lanes):
-                    transpose(
-                        FLOAT, lanes, strip + q * size, size, lanes, lanes,
-                        target + FLOAT * q, pitch, filters, TAPS * channels - q,
-                    )  # fmt: skip
+                    place, numbers, left = strip + q * size, target + FLOAT * q, TAPS * channels - q
+                    if add:
+                        add_transposed(FLOAT, lanes, place, size, numbers, pitch, filters, left)
+                    else:
+                        transpose(FLOAT, lanes, place, size, lanes, lanes, numbers, pitch, filters, left)
 
     return transform_sums
 
@@ -177,18 +180,20 @@ def blocks_body(lanes: int, registers: int) -> Any:
             group = task // (a.parts * a.o_blocks * a.c_blocks)
             c_end, o_end = min(a.channels, c + a.c_block), min(a.filters, o_first + a.o_block)
             start, stop = part * a.items // a.parts, (part + 1) * a.items // a.parts
-            for item in range(start, stop, a.chunk):
-                last = min(stop, item + a.chunk)
-                transform_inputs(plan, x, group, item, last, c, c_end, v - c // lanes * a.slots * size, strip)
-                for o in range(o_first, o_end, block):
-                    wide, sums = 2 if a.filters - o > lanes else 1, d + (o - o_first) // block * PRODUCTS * a.d_step
-                    transform_grads(plan, grad, group, o, wide, item, last, g, strip)
-                    add_products(plan, (last - item) * a.run, c_end - c, wide, v, g, sums, item - start)
             target = result if a.parts == 1 else workspace + part * a.part_size
             target += group * a.filters * a.channels * TAPS * FLOAT
-            for o in range(o_first, o_end, block):
-                wide, sums = 2 if a.filters - o > lanes else 1, d + (o - o_first) // block * PRODUCTS * a.d_step
-                transform_sums(plan, sums, wide, target, o, c, c_end, strip)
+            for section in range(start, stop, a.section):
+                until = min(stop, section + a.section)
+                for item in range(section, until, a.chunk):
+                    last = min(until, item + a.chunk)
+                    transform_inputs(plan, x, group, item, last, c, c_end, v - c // lanes * a.slots * size, strip)
+                    for o in range(o_first, o_end, block):
+                        wide, sums = 2 if a.filters - o > lanes else 1, d + (o - o_first) // block * PRODUCTS * a.d_step
+                        transform_grads(plan, grad, group, o, wide, item, last, g, strip)
+                        add_products(plan, (last - item) * a.run, c_end - c, wide, v, g, sums, item - section)
+                for o in range(o_first, o_end, block):
+                    wide, sums = 2 if a.filters - o > lanes else 1, d + (o - o_first) // block * PRODUCTS * a.d_step
+                    transform_sums(plan, sums, wide, target, o, c, c_end, strip, section - start)
 
     return weight_gradient
 
@@ -225,6 +230,7 @@ class Plan:
 BLOCK = 64  # channels, and filters, of a task at most
 TILES, RUN = 64, 28  # tiles that are multiplied at a time, and side by side, at most
 PARTS = 16  # at most
+SECTION = 512  # tiles of a sum, at most
 
 
 class Blocks(NamedTuple):
@@ -256,7 +262,7 @@ def parts_and_blocks(geometry: Convolution) -> Blocks:
     down, across = (-(-size // TILE) for size in geometry.output_size)
     runs = -(-across // RUN)
     run, items = -(-across // runs), geometry.batch * down * runs
-    parts = max(1, min(items, -(-PARTS // (groups * c_blocks * o_blocks)), items * run // 32))
+    parts = max(1, min(items, -(-PARTS // (groups * c_blocks * o_blocks)), items * run // 48))
     return Blocks(down, runs, run, items, parts, c_block, o_block, c_blocks, o_blocks)
 
 
@@ -270,6 +276,7 @@ def plan(geometry: Convolution) -> Plan:
     (top, _), (left, _) = geometry.padding
     most = -(-b.items // b.parts)
     chunk = -(-most // -(-most // max(1, TILES // b.run)))
+    section = chunk * max(1, SECTION // (chunk * b.run))
     slots = -(-chunk * b.run // 4) * 4
     v_step, g_step = padded(slots * b.c_block * FLOAT), padded(slots * 2 * size)
     d_step, pitch = padded(b.c_block * 2 * size), padded((b.run * TILE + 2 + lanes) * size)
@@ -280,7 +287,7 @@ def plan(geometry: Convolution) -> Plan:
     strip = d + PRODUCTS * d_step * -(-b.o_block // (2 * lanes))
     sizes = Layout(
         groups, channels, filters, height, width, out_height, out_width, top, left,
-        b.run, b.runs, b.down, b.items, b.parts, chunk, b.c_block, b.o_block, b.c_blocks, b.o_blocks,
+        b.run, b.runs, b.down, b.items, b.parts, chunk, section, b.c_block, b.o_block, b.c_blocks, b.o_blocks,
         v_step, g_step, d_step, slots, pitch, part_size, b.parts * part_size if b.parts > 1 else 0,
         strip + max(SIDE * pitch, (TAPS + 1) * lanes * size), g, d, strip,
     )  # fmt: skip

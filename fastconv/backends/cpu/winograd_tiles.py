@@ -133,6 +133,23 @@ def transpose(e, source, pitch, rows, columns, target, to_pitch, to_rows, to_col
     by_mask(e, to_rows, to_columns, store)
 
 
+@instruction(2)
+def add_transposed(e, source, pitch, target, to_pitch, to_rows, to_columns):  # type: ignore[no-untyped-def]
+    """Turn a whole square of numbers, and add it to `to_rows` x `to_columns` of them."""
+    values = e.transposed([e.load(e.at(source, (i, pitch))) for i in range(e.lanes)])
+    places = [e.at(target, (i, to_pitch)) for i in range(e.lanes)]
+
+    def add(masks: Sequence[Value] | None) -> list[Value]:
+        for i, (value, place) in enumerate(zip(values, places, strict=True)):
+            if masks is None:
+                e.store(e.b.fadd(e.load(place), value), place)
+            else:
+                e.masked_store(e.b.fadd(e.masked_load(masks[i], place), value), masks[i], place)
+        return []
+
+    by_mask(e, to_rows, to_columns, add)
+
+
 def load_square(e: Emit, source: Value, pitch: Value, rows: Value, columns: Value) -> list[Value]:
     """Rows of numbers, 0 past the first `rows` and `columns`."""
     places = [e.at(source, (i, pitch)) for i in range(e.lanes)]
