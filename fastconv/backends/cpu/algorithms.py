@@ -24,6 +24,8 @@ def choose(geometry: Convolution, which: str, item: int, threads: int, algorithm
         return "fft" if algorithm == "fft" else "direct"
     if algorithm == "winograd":
         return algorithm
+    if not winograd.accurate(geometry, which):
+        return "direct"
     faster = winograd.cost(geometry, which) < GAIN * direct_cost(geometry, which, item, threads)
     return "winograd" if faster else "direct"
 
