@@ -26,6 +26,18 @@ LOOP = """
 \tjmp\t.LBB0_3
 \tjmp\t.LBB0_9
 """
+TRANSFORM = """
+.LBB0_4:
+\tvfmadd231ps\t%zmm1, %zmm2, %zmm3
+\tvfmadd231ps\t%zmm1, %zmm2, %zmm4
+\tvfmadd231ps\t%zmm1, %zmm2, %zmm5
+\tvmovups\t%zmm3, (%rax)
+\tvmovups\t%zmm4, 64(%rax)
+\tvmovups\t%zmm5, 128(%rax)
+\taddq\t$192, %rax
+\tdecq\t%rcx
+\tjne\t.LBB0_4
+"""
 ARM = """
 .LBB0_2:
 \tfmla\tv0.4s, v1.4s, v2.s[0]
@@ -143,9 +155,21 @@ def test_assembly_of_what_is_a_library_s_own():
 
 def test_the_innermost_loop_with_most_multiply_adds_is_found():
     assert explain.innermost(LOOP) == "\n".join(LOOP.expandtabs(8).splitlines()[3:8])
+    assert explain.innermost(LOOP + TRANSFORM) == explain.innermost(LOOP)
+    assert explain.innermost(TRANSFORM).startswith(".LBB0_4")
     assert explain.innermost(ARM).splitlines()[0] == ".LBB0_2:"
     assert len(explain.innermost(ARM).splitlines()) == 4
     assert explain.innermost("\tret\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("x_size", "weight_size"), [((0, 4, 9, 9), LAYER[1]), ((1, 0, 9, 9), (6, 0, 3, 3)), (LAYER[0], (0, 4, 3, 3))]
+)
+def test_nothing_is_explained_too(backend, x_size, weight_size):
+    for suffix in explanation.PASSES:
+        found = fc.explain(f"conv2d{suffix}", x_size, weight_size, measure=True, assembly=True)
+        assert found.flops == found.speed == 0
+        assert "0 FLOP/s" in str(found)
 
 
 @pytest.mark.parametrize(

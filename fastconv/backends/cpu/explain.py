@@ -29,6 +29,7 @@ from fastconv.backends.cpu.native import BODY
 from fastconv.geometry import Convolution
 
 M = 4  # pixels of Winograd's tiles, as the calls have it
+DENSE = 0.4  # of a loop's lines that are multiply-adds: 0.45 to 0.7 in products, 0.1 to 0.3 in transforms
 MULTIPLY_ADD = re.compile(r"\s+(vf[n]?m(add|sub)|fml[as]\b|fn?m(add|sub)\b)")
 LABEL = re.compile(r"([.\w$]+):")
 JUMP = re.compile(r"\s+(?:j\w+|b|b\.\w+|cbn?z|tbn?z)\s+(?:.*[\s,])?([.\w$]+)\s*$")
@@ -36,6 +37,8 @@ JUMP = re.compile(r"\s+(?:j\w+|b|b\.\w+|cbn?z|tbn?z)\s+(?:.*[\s,])?([.\w$]+)\s*$
 
 def plan(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str) -> dict[str, Any]:
     """What carries out the "forward" pass, the "input_grad" or the "weight_grad" of a geometry."""
+    if not geometry.flops:
+        return {"algorithm": "direct"}  # which has nothing to do
     count = threads.get_num_threads()
     name = choose(geometry, which, dtype.itemsize, count, algorithm)
     describe = {"direct": direct_plan, "winograd": winograd_plan, "fft": fourier_plan}[name]
@@ -52,6 +55,8 @@ def roof(dtype: np.dtype[Any]) -> float | None:
 
 def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str) -> str:
     """The machine code of the loop that does most of the work."""
+    if not geometry.flops:
+        return ""
     count, item = threads.get_num_threads(), dtype.itemsize
     name = choose(geometry, which, item, count, algorithm)
     if name == "fft":
@@ -161,7 +166,10 @@ def winograd_body(geometry: Convolution, which: str, count: int) -> Any:
 
 
 def innermost(code: str) -> str:
-    """The loop without a loop in it that has most multiply-adds, of a function's machine code."""
+    """The loop without a loop in it that has most multiply-adds, of a function's machine code.
+
+    Winograd's transforms have many too, beside more of other instructions: they come last.
+    """
     lines = code.splitlines()
     places = {found[1]: number for number, line in enumerate(lines) if (found := LABEL.match(line))}
     loops = []
@@ -172,5 +180,10 @@ def innermost(code: str) -> str:
     loops = [(a, b) for a, b in loops if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in loops)]
     if not loops:
         return ""
-    begin, end = max(loops, key=lambda loop: sum(bool(MULTIPLY_ADD.match(line)) for line in lines[slice(*loop)]))
+
+    def worth(loop: tuple[int, int]) -> tuple[bool, int]:
+        count = sum(bool(MULTIPLY_ADD.match(line)) for line in lines[slice(*loop)])
+        return count >= DENSE * (loop[1] - loop[0]), count
+
+    begin, end = max(loops, key=worth)
     return "\n".join(line.expandtabs(8).rstrip() for line in lines[begin:end])
