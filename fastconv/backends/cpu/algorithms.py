@@ -35,7 +35,7 @@ def direct_plan(
     geometry: Convolution, which: str, item: int, threads: int
 ) -> plans.Plan | weight_plans.WeightPlan | depthwise_plans.Plan:
     """The direct algorithm's plan, whose program's `work` is in cycles."""
-    if depthwise_plans.suits(geometry):
+    if depthwise_plans.suits(geometry, which, item):
         return depthwise_plans.planned(geometry, which, item, threads)
     if which == "weight_grad":
         return weight_plans.planned(geometry, item, threads)

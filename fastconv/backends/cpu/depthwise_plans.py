@@ -39,9 +39,12 @@ class Plan:
     kept: tuple[Array, ...]
 
 
-def suits(geometry: Convolution) -> bool:
-    """Whether each channel has one filter and no other channel's."""
-    return 1 < geometry.groups == geometry.in_channels == geometry.out_channels
+@lru_cache(maxsize=4096)
+def suits(geometry: Convolution, which: str, item: int) -> bool:
+    """Whether each channel has one filter and no other channel's, and the strip of a row fits the cache."""
+    if not 1 < geometry.groups == geometry.in_channels == geometry.out_channels or min(geometry.input_shape) == 0:
+        return False
+    return Layout(geometry, which == "input_grad", item, 1).strip(1) <= cache_bytes(2, 1 << 20) // 2
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ from numba import njit
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.layout import LINE
-from fastconv.backends.cpu.moves import flag_unless_finite, gather, store_turned, turn_block, will_store
+from fastconv.backends.cpu.moves import copy_lanes, flag_unless_finite, gather, store_turned, turn_block, will_store
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
 from fastconv.backends.cpu.tiles import filters_tile, pixels_tile
@@ -216,6 +216,10 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
     @njit
     def pack_taps(weights, step, filters, places, taps, run, target):  # type: ignore[no-untyped-def]
         """The weights of one vector of filters; where `run` neighbouring taps are neighbours in memory, in squares."""
+        if step == item:  # neighbours in memory
+            for k in range(taps):
+                copy_lanes(item, lanes, weights + word(places, 2 * k + 1), filters, target + k * vectors * width)
+            return
         if run < lanes // 2:
             for k in range(taps):
                 gather(item, lanes, weights + word(places, 2 * k + 1), step, filters, target + k * vectors * width)

@@ -146,6 +146,12 @@ def gather(e: Emit, source: Value, lane_step: Value, lanes: Value, target: Value
 
 
 @instruction(2)
+def copy_lanes(e: Emit, source: Value, lanes: Value, target: Value) -> None:
+    """target[l] = source[l] for l < lanes, 0 for the other lanes of the vector."""
+    e.store(e.masked_load(e.first(lanes), source), target)
+
+
+@instruction(2)
 def turn_block(
     e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, step: Value, kept: Value
 ) -> None:

@@ -22,6 +22,7 @@ from fastconv.typing import Array
 STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
 ALIGNED, CROSSING = 0.3, 0.65  # cycles that loading a vector of pixels adds, also where it crosses cache lines
 FAR, FARTHER = 0.5, 3.0  # cycles that loading a vector of weights from the second cache adds, and from behind it
+PACK, PACK_TOGETHER = 0.5, 0.2  # cycles to pack a weight, also where filters are neighbours in memory
 RUN = 16  # small groups of a task at most
 COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
 GRAIN = 40_000.0  # cycles below which a task is not split further
@@ -146,7 +147,8 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         panels = -(-sum_.filters // (lanes * vectors))
         tiles = panels * -(-height.count // rows) * -(-width.count // columns)
         stores = STORE * lanes * rows * vectors * -(-columns // lanes)
-        packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * 0.5
+        pack = PACK_TOGETHER if sum_.filter_step == sum_.item else PACK
+        packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * pack
         panel = lanes * vectors * sum_.item * sum_.taps
         far = FAR * vectors * (panel > cache_bytes(1, 1 << 15) // 2)
         far += FARTHER * vectors * (panel > cache_bytes(2, 1 << 20) // 2)

@@ -100,27 +100,32 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
-        """Tasks in the order (chunk, group, panel of filters, part of the channels)."""
+        """Tasks in the order (chunk, group, share of the panels of filters, part of the channels)."""
         groups, filters, panels = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.PANELS)
-        job = job_of(plan, arrays, thread)
+        job, shares, each = job_of(plan, arrays, thread), word(plan, s.SHARES), vectors * lanes
         turned = word(job, s.STRIP) + word(plan, GRADS)
         for task in range(first, end):
             part, rest = task % word(plan, PARTS), task // word(plan, PARTS)
-            panel, rest = rest % panels, rest // panels
+            share, rest = rest % shares, rest // shares
             group, chunk = rest % groups, rest // groups
             c0, c1 = even_part(part, word(plan, PARTS), word(plan, ALL_CHANNELS))
-            o, valid = panel * vectors * lanes, min(filters - panel * vectors * lanes, vectors * lanes)
+            p0, p1 = even_part(share, shares, panels)
             count = (c1 - c0) * word(plan, STARTS)
-            target = word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS)
-            target += (group * panels + panel) * word(plan, PANEL_SUMS)
+            target = word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS) + group * panels * word(plan, PANEL_SUMS)
             target += (c0 * word(plan, STARTS) + part * starts) * columns * width
-            clear_numbers(item, lanes, (count + starts - 1) // starts * starts * columns * vectors * lanes, target)
+            for panel in range(p0, p1):
+                numbers = (count + starts - 1) // starts * starts * columns * each
+                clear_numbers(item, lanes, numbers, target + panel * word(plan, PANEL_SUMS))
             begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
             for index in range(begin, last):
                 image, rows, wide, place = strip_of(plan, arrays, job, group, c0, c1 - c0, index)
-                grads = word(arrays, GRAD) + ((image * groups + group) * filters + o) * word(plan, s.FILTER_BYTES)
-                turn(plan, grads + place * item, valid, rows, wide, turned)
-                add_block(plan, job, target, count, rows, wide)
+                grads = (
+                    word(arrays, GRAD) + (image * groups + group) * filters * word(plan, s.FILTER_BYTES) + place * item
+                )
+                for panel in range(p0, p1):
+                    valid, own = min(filters - panel * each, each), panel * each * word(plan, s.FILTER_BYTES)
+                    turn(plan, grads + own, valid, rows, wide, turned)
+                    add_block(plan, job, target + panel * word(plan, PANEL_SUMS), count, rows, wide)
 
     return sums
 

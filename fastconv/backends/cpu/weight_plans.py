@@ -23,7 +23,8 @@ from fastconv.typing import Array
 ENOUGH = 16  # tasks that keep some threads busy: with fewer, blocks of pixels are summed in chunks
 MOST = 16  # chunks
 TURN = 8.0  # cycles to turn a vector of gradients
-SHARE = 24  # tiles for which it is worth to turn them once more
+ADD = 4.0  # times what moving a pixel costs: adding a chunk's sum
+LARGEST = 64 << 20  # bytes of the chunks' sums
 PART = 16  # of the second-level cache, for a block of the gradient
 
 
@@ -73,16 +74,28 @@ class Layout:
         self.cycles = self.form.cycles * pixels * self.groups
         self.threads = threads if self.cycles > SMALL else 1
         self.panels = -(-self.filters // (self.form.vectors * lanes)) if self.form.kind == "filters" else 1
-        tiles = self.channels * self.taps // (self.form.starts * self.form.columns)
-        fixed = self.groups * self.panels
+        self.rows, self.columns = self.blocks(1)
+        self.run = self.neighbours() if self.form.kind == "pixels" else 1
+        self.parts, self.shares, self.chunks = self.split(deep.count)
+        self.tasks = self.groups // self.run * self.parts * self.shares * self.chunks
+
+    def split(self, depths: int) -> tuple[int, int, int]:
+        """Parts of the channels, shares of the panels and chunks of the blocks: with tasks enough, the least moved.
+
+        Each share copies the whole strip, each part turns the whole gradient, each chunk has sums of its own.
+        """
+        blocks = self.images * depths * self.row_blocks * self.column_blocks
+        pixels = self.images * prod(a.count for a in self.axes)
+        sums, fixed = self.channels * self.taps * self.filters, self.groups // self.run
         single = self.form.kind == "pixels"
-        self.parts = 1 if single else max(1, min(self.channels, tiles // SHARE, -(-ENOUGH // fixed)))
-        self.rows, self.columns = self.blocks()
-        blocks = self.images * deep.count * self.row_blocks * self.column_blocks
-        self.run = self.neighbours() if single else 1
-        tasks = fixed * self.parts // self.run
-        self.chunks = 1 if tasks >= ENOUGH else max(1, min(blocks, MOST, -(-ENOUGH // tasks)))
-        self.tasks = tasks * self.chunks
+        ways = []
+        for parts, shares in product(powers(1 if single else self.channels), powers(self.panels)):
+            for chunks in powers(min(MOST, blocks)):
+                moved = pixels * (shares * self.channels + parts * self.filters) + (chunks - 1) * sums * ADD
+                tasks = min(ENOUGH, fixed * parts * shares * chunks)
+                if chunks == 1 or chunks * sums * self.groups * self.item <= LARGEST:
+                    ways.append((-tasks, moved, parts, shares, chunks))
+        return min(ways)[2:]
 
     def across(self) -> int:
         """Taps across that are neighbours in a strip."""
@@ -116,14 +129,14 @@ class Layout:
             found.append(Form("pixels", taps, 1, 1, cycles + tiles * 20 / width))
         return found
 
-    def blocks(self) -> tuple[int, int]:
+    def blocks(self, parts: int) -> tuple[int, int]:
         """Rows and columns of a block of pixels, the gradient of which stays in cache."""
         high, wide = self.axes[1:]
         across = self.form.vectors * self.lanes * self.item if self.form.kind == "filters" else self.item
         limit = cache_bytes(2, 1 << 20) // PART // across
         columns = min(wide.count, max(self.lanes, limit))
         rows = min(high.count, max(1, limit // columns))
-        channels = -(-self.channels // self.parts)
+        channels = -(-self.channels // parts)
         while (
             rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * channels > cache_bytes(2, 1 << 20) // 2
         ):
@@ -166,6 +179,7 @@ class Layout:
             s.GROUPS: self.groups,
             s.FILTERS: self.filters,
             s.PANELS: self.panels,
+            s.SHARES: self.shares,
             s.ROW_BLOCKS: self.row_blocks,
             s.COLUMN_BLOCKS: self.column_blocks,
             s.CHANNEL_BYTES: source * item,
@@ -204,3 +218,9 @@ class Layout:
             )
         shape = (item, lanes, form.starts, form.columns, form.vectors)
         return weight_gradient.filters_sums(*shape), weight_gradient.filters_end(*shape)
+
+
+def powers(most: int) -> list[int]:
+    """1, 2, 4, ... up to a number, and itself."""
+    found = [1 << power for power in range(most.bit_length()) if 1 << power < most]
+    return [*found, max(1, most)]
