@@ -22,6 +22,7 @@ from fastconv.typing import Array
 STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
 ALIGNED, CROSSING = 0.3, 0.65  # cycles that loading a vector of pixels adds, also where it crosses cache lines
 FAR, FARTHER = 0.5, 3.0  # cycles that loading a vector of weights from the second cache adds, and from behind it
+NEAR = 8 << 20  # bytes of a source that is read in small blocks: memory gives more in long runs
 PACK, PACK_TOGETHER = 0.5, 0.2  # cycles to pack a weight, also where filters are neighbours in memory
 RUN = 16  # small groups of a task at most
 COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
@@ -229,7 +230,9 @@ class Layout:
         """Bytes that a block may go through: the first cache's where pixels are loaded in vectors, if a tile fits."""
         first, second = cache_bytes(1, 1 << 15) * 5 // 8, cache_bytes(2, 1 << 20) * 3 // 8
         smallest = self.footprint(self.tile.rows, self.tile.columns)
-        return first if self.tile.kind == "pixels" and self.panels > 1 and smallest <= first else second
+        near = self.sum.images * self.sum.groups * self.sum.channels * self.source_channel <= NEAR
+        near = near or prod(self.sum.kernel) > 1
+        return first if self.tile.kind == "pixels" and self.panels > 1 and near and smallest <= first else second
 
     def tables(self) -> tuple[Array, list[Array]]:
         """The table of phases, and those that it refers to."""
