@@ -27,7 +27,6 @@ import numpy as np
 from numba import config
 from numba.core import caching, compiler, serialize
 
-from fastconv.backends.cpu import launching
 from fastconv.backends.cpu.identity import identity, name_apart
 
 log = logging.getLogger("fastconv")
@@ -145,7 +144,7 @@ class Store(caching._Cache):  # type: ignore[misc]
             if hashlib.sha256(data).digest() != checked:
                 raise ValueError("its file is damaged")
             if any(name in data for name in (b"get_num_threads", b"set_num_threads", b"get_thread_id")):
-                launching.start()  # defines both: without them a loaded function aborts the process
+                numba.get_num_threads()  # defines both: without them a loaded function aborts the process
             return compiler.CompileResult._rebuild(context, *pickle.loads(data))
         except FileNotFoundError:
             pass

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numba
 from numba import config
@@ -20,8 +19,6 @@ from numba.core.compiler_lock import global_compiler_lock
 
 LIMIT: int = config.NUMBA_NUM_THREADS
 UNKNOWN, FREE, GUARDED, SERIAL = range(4)  # launches go: not known yet, at any time, one at a time, never
-
-SPINS = "10000"  # how often a thread looks whether it has something to do before it sleeps
 
 _mode = UNKNOWN
 _turn = threading.Lock()
@@ -48,29 +45,11 @@ def launch(parallel: Callable[..., None], serial: Callable[..., None], threads: 
 def start() -> str:
     """The name of Numba's threading layer, which the first call chooses and starts, for good."""
     global _mode
-    with short_waits():
-        numba.get_num_threads()
+    numba.get_num_threads()
     layer = str(numba.threading_layer())
     if _mode == UNKNOWN:
         _mode = GUARDED if layer == "workqueue" else FREE
     return layer
-
-
-@contextmanager
-def short_waits() -> Iterator[None]:
-    """Let GNU OpenMP, if it is loaded meanwhile, wait awake for a fraction of a millisecond and then sleep.
-
-    By default it waits awake for milliseconds. Where the other thread has no processor for itself, as beside another
-    program, that keeps it from its work: a call of 0.3 ms was seen to take 12 ms, and so 0.6.
-    """
-    if any(name in os.environ for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
-        yield
-        return
-    os.environ["GOMP_SPINCOUNT"] = SPINS
-    try:
-        yield
-    finally:
-        os.environ.pop("GOMP_SPINCOUNT", None)  # a child's waits are its own affair
 
 
 def _before_fork() -> None:
