@@ -11,6 +11,7 @@ keeps the pixels of each shift instead, and not all that lies between them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -82,27 +83,9 @@ class Axis:
         return replace(self, apart=True) if block * len(self.shifts) < together else self
 
 
-def forward(geometry: Convolution) -> list[Axis]:
-    """The axes of the sum that makes the output, always three."""
-    axes = [
-        Axis(h, p, s, (tuple((r, r * d - before) for r in range(k)),))
-        for h, p, s, k, d, (before, _) in zip(
-            geometry.input_size,
-            geometry.output_size,
-            geometry.stride,
-            geometry.kernel_size,
-            geometry.dilation,
-            geometry.padding,
-            strict=True,
-        )
-    ]
-    return three(axes)
-
-
-def backward(geometry: Convolution) -> list[Axis]:
-    """The axes of the sum that makes the input's gradient, always three."""
-    axes = []
-    for h, p, s, k, d, (before, _) in zip(
+def extents(geometry: Convolution) -> Iterator[tuple[int, int, int, int, int, tuple[int, int]]]:
+    """Of each axis: pixels of the input and of the output, stride, taps, dilation, padding."""
+    return zip(
         geometry.input_size,
         geometry.output_size,
         geometry.stride,
@@ -110,7 +93,22 @@ def backward(geometry: Convolution) -> list[Axis]:
         geometry.dilation,
         geometry.padding,
         strict=True,
-    ):
+    )
+
+
+def forward(geometry: Convolution) -> list[Axis]:
+    """The axes of the sum that makes the output, always three."""
+    axes = [
+        Axis(h, p, s, (tuple((r, r * d - before) for r in range(k)),))
+        for h, p, s, k, d, (before, _) in extents(geometry)
+    ]
+    return three(axes)
+
+
+def backward(geometry: Convolution) -> list[Axis]:
+    """The axes of the sum that makes the input's gradient, always three."""
+    axes = []
+    for h, p, s, k, d, (before, _) in extents(geometry):
         phases = tuple(
             tuple((r, (a + before - r * d) // s) for r in range(k) if (a + before - r * d) % s == 0) for a in range(s)
         )

@@ -26,7 +26,6 @@ I32, I64, LONG = ir.IntType(32), ir.IntType(64), types.int64
 BODY = types.void(*[LONG] * 5)
 ADDRESSES = 8  # of a call: those of its arrays and its workspace
 STEP = 4  # words of a step: code, plan, tasks, parts for each thread
-Body = Callable[..., None]
 
 # In words of an array's object: the address of its data, and behind it the number of axes, the addresses of the shape
 # and of the strides. NumPy's binary interface fixes this; the object's own head differs from Python to Python.

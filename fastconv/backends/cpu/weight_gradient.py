@@ -30,12 +30,10 @@ PLACES = s.PLACES + 10
 X, GRAD, RESULT, SPACE = 0, 1, 3, 4
 
 
-def range_of(part: int, parts: int, count: int) -> tuple[int, int]:
-    """The part of a range, as even as can be."""
+@njit
+def even_part(part, parts, count):  # type: ignore[no-untyped-def]
+    """Where a part of a range begins and ends; all are as even as can be."""
     return part * count // parts, (part + 1) * count // parts
-
-
-even_part = njit(range_of)
 
 
 @njit
