@@ -8,7 +8,7 @@ from .case import Case
 
 BEATEN = 1.5  # how much slower that is
 TELLING = 0.005  # seconds of a call that tells something: a shorter one is overhead, which does not grow with the work
-LIMIT = 40.0  # seconds a call from which on another peer's row is left out, and is said to be
+LIMIT = 10.0  # seconds a call from which on another peer's row is left out, and is said to be
 
 
 class Figures:

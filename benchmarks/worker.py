@@ -23,9 +23,10 @@ from .peers import Peer, Unsupported, load
 
 SAMPLE = 0.004  # seconds that a sample lasts at least, so that the clock and a call's overhead do not show
 SAMPLES = 3  # in a turn, unless a call takes longer than MIDDLING
-WARM = 0.01  # seconds of calls before a turn's first sample: frequency, caches, threads
-MIDDLING = 0.03  # from here on one call is a sample, one a turn, after one that warms up
-SLOW = 0.1  # and from here on without that one
+WARM = 0.02  # seconds of calls before a turn's first sample: frequency, caches, threads yet to be spread
+WARM_CALLS = 3  # and so many of them: of one that meets two threads on one processor nothing would be warm
+MIDDLING = 0.03  # from here on one call is a sample, one a turn, after those that warm up
+SLOW = 0.1  # and from here on without them
 ASIDE = {0.1: 5.0, 1.0: 1.2}  # from so many seconds a call, how much slower than another variant is not tried
 
 
@@ -112,7 +113,7 @@ class Worker:
             finish(call())
             calls += 1
             once = (time.perf_counter() - start) / calls
-            if once * calls >= WARM or once >= SLOW:
+            if once >= SLOW or (once * calls >= WARM and calls >= WARM_CALLS):
                 break
         if once >= SLOW and calls == 1:
             return [once]
