@@ -20,6 +20,7 @@ SETTLED = 1.03  # rounds that lie so close together need no more of them
 DEAR = 1.0  # seconds of a row's turns after which no life has a second round
 BEHIND = 1.3  # a variant so much slower than its peer's best is not timed again
 FAR = 2.0  # nor is a peer so much slower than the best
+HUGE = 1 << 28  # bytes of a case from which on one life has all rounds: how its memory lies matters little, then
 CHEAP = 0.02  # seconds of a call up to which one round, which may have been disturbed, puts neither aside
 SLOW = 0.5  # from here on the checked call of a peer that is far behind counts, where nothing is compiled
 LONG = 4.0  # and from here on anybody's
@@ -54,7 +55,8 @@ class Heat:
     def __init__(self, case: Case, peers: Mapping[str, Peer], folder: str, figures: Figures) -> None:
         self.case, self.folder, self.figures = case, folder, figures
         self.peers = {name: peer for name, peer in peers.items() if name == "fastconv" or not case.alone}
-        self.lives = min((len(peer.lives) for peer in self.peers.values()), default=1)
+        lives = min((len(peer.lives) for peer in self.peers.values()), default=1)
+        self.lives = 1 if case.traffic > HUGE else lives
         self.results: dict[str, Result] = {}
         self.spent = {"arrays": 0.0, **dict.fromkeys(self.peers, 0.0)}  # seconds, by whom they were needed
         self.turns = 0.0  # of these, what turns needed

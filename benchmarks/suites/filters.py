@@ -1,6 +1,6 @@
 """Filters of images and signals: dense, separable, Gaussian, Sobel, 1-D convolution and template matching.
 
-A group is a kind of filter and a dtype. Images of float32 get every size; float64 and uint8 a part of the largest.
+A group is a kind of filter and a dtype. The largest images get a part of the sizes, most of them in float32.
 
 FLOPs are those of the direct sum, for "gaussian" and "sobel" along one axis and then the other; taps count where they
 meet the image. In "separable" the filter is a Gaussian too, but given as a plain matrix, and counted as one.
@@ -19,7 +19,8 @@ SIDES = (512, 2048, 8192)
 SIZES = (3, 5, 7, 9, 11, 15, 21, 31, 45, 63)
 SIGMAS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 TRUNCATE = 4.0  # SciPy's default
-FEW = (3, 9, 31)  # sizes of the largest image in float64 and uint8
+FEW = (3, 9, 31)  # sizes of the largest image, whose rows take a minute
+ONE = 9  # of these the one in float64 and uint8
 METHODS = ("sqdiff", "sqdiff_normed", "ccorr", "ccorr_normed", "ccoeff", "ccoeff_normed")
 
 # Relative to the largest answer. A mean of grey levels that are all alike likely has a largest answer of at least 127.
@@ -49,11 +50,12 @@ def cases(quick: bool) -> list[Case]:
     rows = []
     for dtype in ("float32", "float64", "uint8"):
         grid = [(side, size) for side in SIDES for size in SIZES]
-        rows += [dense(side, size, dtype) for side, size in grid if wanted(side, dtype, size in FEW)]
-        rows += [separable(side, size, dtype) for side, size in grid if wanted(side, dtype, size in FEW)]
-        blurs = [(side, sigma) for side in SIDES for sigma in SIGMAS]
-        rows += [gaussian(side, sigma, dtype) for side, sigma in blurs if wanted(side, dtype, sigma in FEW)]
-        rows += [sobel(side, axis, dtype) for side in SIDES for axis in (0, 1) if wanted(side, dtype, False)]
+        grid = [(side, size) for side, size in grid if wanted(side, dtype, size)]
+        rows += [dense(side, size, dtype) for side, size in grid]
+        rows += [separable(side, size, dtype) for side, size in grid]
+        blurs = [(side, sigma, size) for side in SIDES for sigma, size in zip(SIGMAS, SIZES, strict=True)]
+        rows += [gaussian(side, sigma, dtype) for side, sigma, size in blurs if wanted(side, dtype, size)]
+        rows += [sobel(side, axis, dtype) for side in SIDES for axis in (0, 1) if wanted(side, dtype)]
     rows += [dense(2048, size, "float32", "constant") for size in FEW]
     for dtype in ("float32", "float64"):
         for length, count in ((1_000_000, 64), (1_000_000, 1024), (100_000, 16), (10_000_000, 16), (10_000, 255)):
@@ -68,9 +70,11 @@ def cases(quick: bool) -> list[Case]:
     return [row for row in rows if row.name in QUICK] if quick else rows
 
 
-def wanted(side: int, dtype: str, few: bool) -> bool:
-    """Whether an image of that side is filtered in that dtype."""
-    return dtype == "float32" or side < max(SIDES) or few
+def wanted(side: int, dtype: str, size: int | None = None) -> bool:
+    """Whether an image of that side is filtered in that dtype, with a filter of that size."""
+    if side < max(SIDES):
+        return True
+    return size is None or size in FEW if dtype == "float32" else size == ONE
 
 
 def inside(extent: int, count: int) -> int:

@@ -12,16 +12,28 @@ from typing import Any
 
 from numba import njit
 
-from fastconv.backends.cpu.moves import add_vectors, clear_numbers, flag_unless_finite, gather, turn_block
+from fastconv.backends.cpu.layout import LINE
+from fastconv.backends.cpu.moves import (
+    add_vectors,
+    clear_numbers,
+    copy_lanes,
+    flag_unless_finite,
+    turn_apart,
+    turn_block,
+    will_store,
+)
 from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.tiles import channels_sums, channels_tile
 
 # A plan's words: channels; along each axis pixels read and written, phases, the step, the least shift, and the pixels
-# of a strip; rows of the grid, blocks of them; the table of phases; and places in the workspace.
+# of a strip; rows of the grid, blocks of them; the table of phases; places in the workspace; a strip's zeros before a
+# row's first pixel, and the table of its pixels' places; and lines of output that are turned together.
 CHANNELS, SOURCE, TARGET, PHASES, STEP, LEAST, SPAN, GRID, BLOCKS = 0, 1, 4, 7, 10, 13, 16, 19, 22
 TABLE, TAPS, CHECKED, SHARED, PER_THREAD, STRIP, SCRATCH, CHUNKS, ALL_BLOCKS, CHUNK_SUMS = range(23, 33)
-PLACES = 33
+LEFT, PIXEL_TABLE, TOGETHER = range(33, 36)
+PLACES = 36
 X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
+NEAR = 1024  # bytes from a channel to the next, up to which lines to be stored are fetched early: they share pages
 GRAD = 1  # in the place of the weights where their gradient is wanted
 
 
@@ -32,34 +44,50 @@ def turning(item: int, lanes: int) -> Any:
 
     @njit
     def turn_row(source, pitch, valid, count, target):  # type: ignore[no-untyped-def]
-        """A row of pixels of some channels, `pitch` apart, as vectors of channels."""
+        """Neighbouring pixels of some channels, `pitch` apart, as vectors of channels."""
         for q in range(0, count, lanes):
             some = min(lanes, count - q)
             turn_block(item, lanes, source + q * item, pitch, valid, some, target + q * width, width, lanes)
 
     @njit
+    def turn_plane(plan, source, valid, lines, place):  # type: ignore[no-untyped-def]
+        """Whole lines of a plane to their places in a strip, and the zeros beside them.
+
+        Lines are neighbours in memory: they are turned as one run, of which squares have more than of short lines.
+        """
+        wide, across, left = word(plan, SOURCE + 2), word(plan, SPAN + 2), word(plan, LEFT)
+        right = across - left - wide
+        pitch = word(plan, SOURCE) * word(plan, SOURCE + 1) * wide * item
+        for j in range(lines):
+            if left > 0:
+                clear_numbers(item, lanes, left * lanes, place + j * across * width)
+            if right > 0:
+                clear_numbers(item, lanes, right * lanes, place + (j * across + left + wide) * width)
+        for q in range(0, lines * wide, lanes):
+            some, places = min(lanes, lines * wide - q), word(plan, PIXEL_TABLE) + 8 * q
+            turn_apart(item, lanes, source + q * item, pitch, valid, some, place + left * width, places)
+
+    @njit
     def turn_in(plan, x, valid, depth, row, strip):  # type: ignore[no-untyped-def]
         """The strip of the grid's pixels from (depth, row) on."""
         planes, height, wide = word(plan, SOURCE), word(plan, SOURCE + 1), word(plan, SOURCE + 2)
-        high, across, left = word(plan, SPAN + 1), word(plan, SPAN + 2), word(plan, LEAST + 2)
-        first = min(across, max(0, -left))
-        last = max(first, min(across, wide - left))
+        high, line = word(plan, SPAN + 1), word(plan, SPAN + 2) * width
+        top = row * word(plan, STEP + 1) + word(plan, LEAST + 1)
+        begin = min(max(top, 0), height)
+        end = max(begin, min(top + high, height))
         for i in range(word(plan, SPAN)):
-            plane = depth * word(plan, STEP) + word(plan, LEAST) + i
-            for j in range(high):
-                line = row * word(plan, STEP + 1) + word(plan, LEAST + 1) + j
-                place = strip + (i * high + j) * across * width
-                if 0 <= plane < planes and 0 <= line < height and first < last:
-                    clear_numbers(item, lanes, first * lanes, place)
-                    source = x + ((plane * height + line) * wide + left + first) * item
-                    turn_row(source, planes * height * wide * item, valid, last - first, place + first * width)
-                    clear_numbers(item, lanes, (across - last) * lanes, place + last * width)
-                else:
-                    clear_numbers(item, lanes, across * lanes, place)
+            plane, place = depth * word(plan, STEP) + word(plan, LEAST) + i, strip + i * high * line
+            there = end - begin if 0 <= plane < planes else 0
+            before = min(begin - top, high) if there else high
+            clear_numbers(item, lanes, before * line // item, place)
+            if there:
+                source = x + (plane * height + begin) * wide * item
+                turn_plane(plan, source, valid, there, place + before * line)
+                clear_numbers(item, lanes, (top + high - end) * line // item, place + (end - top) * line)
 
     @njit
     def turn_out(source, count, valid, y, pitch):  # type: ignore[no-untyped-def]
-        """A row of pixels, vectors of channels, to their channels, `pitch` apart."""
+        """Neighbouring pixels, vectors of channels, to their channels, `pitch` apart."""
         for q in range(0, count, lanes):
             some = min(lanes, count - q)
             turn_block(item, lanes, source + q * width, width, some, valid, y + q * item, pitch, some)
@@ -70,37 +98,49 @@ def turning(item: int, lanes: int) -> Any:
 @cache
 def sums_body(item: int, lanes: int, columns: int, step: int) -> Any:
     """The forward pass or the input gradient, `columns` pixels of a row at a time."""
-    _, turn_in, turn_out = turning(item, lanes)
+    turn_row, turn_in, turn_out = turning(item, lanes)
     width = lanes * item
 
     @njit
     def pack(plan, arrays, channel, valid, target):  # type: ignore[no-untyped-def]
-        """For each phase the bias, then its taps' weights, as vectors of channels."""
-        taps, begin = word(plan, TAPS), target
-        for phase in range(word(plan, PHASES) * word(plan, PHASES + 1) * word(plan, PHASES + 2)):
-            count, table = word(word(plan, TABLE), 3 * phase), word(word(plan, TABLE), 3 * phase + 2)
-            gather(item, lanes, word(arrays, BIAS) + channel * item, item, valid, target)
-            for k in range(count):
-                source = word(arrays, WEIGHT) + channel * taps * item + word(table, k)
-                gather(item, lanes, source, taps * item, valid, target + (k + 1) * width)
-            target += (count + 1) * width
+        """The bias, then each tap's weights, as vectors of channels."""
+        taps = word(plan, TAPS)
+        copy_lanes(item, lanes, word(arrays, BIAS) + channel * item, valid, target)
+        turn_row(word(arrays, WEIGHT) + channel * taps * item, taps * item, valid, taps, target + width)
         if word(plan, CHECKED):
-            flag_unless_finite(item, lanes, 0, begin, (target - begin) // item, word(arrays, FLAG))
+            flag_unless_finite(item, lanes, 0, target, (taps + 1) * lanes, word(arrays, FLAG))
 
     @njit
     def row_of(plan, phase, weights, line, scratch):  # type: ignore[no-untyped-def]
         """One output row: its phases across, from the strip's row at `line`."""
         across, wide = word(plan, PHASES + 2), word(plan, GRID + 2)
-        for earlier in range(phase):
-            weights += (word(word(plan, TABLE), 3 * earlier) + 1) * width
         for c in range(across):
-            table = word(plan, TABLE) + 24 * (phase + c)
+            table = word(plan, TABLE) + 16 * (phase + c)
             taps, places = word(table, 0), word(table, 1)
             for left in range(0, wide, columns):
                 j = min(left, wide - columns)
                 x, out = line + j * step * width, scratch + (j * across + c) * width
                 channels_tile(item, lanes, columns, step, x, places, taps, weights, out, across * width)
-            weights += (taps + 1) * width
+
+    @njit
+    def plane_of(plan, weights, strip, scratch, row, row_end, phase, valid, y):  # type: ignore[no-untyped-def]
+        """The output rows of a plane that the grid's rows make, to the channels that begin at `y`."""
+        planes, height, wide = word(plan, TARGET), word(plan, TARGET + 1), word(plan, TARGET + 2)
+        down, line = word(plan, PHASES + 1), word(plan, STEP + 1) * word(plan, SPAN + 2) * width
+        begin, end, waiting = row * down, min(row_end * down, height), 0
+        pitch = planes * height * wide * item
+        for j in range(begin, end):
+            i, b = j // down, j % down
+            place, lines = scratch + waiting * wide * width, min(word(plan, TOGETHER), end - j)
+            if waiting == 0 and pitch <= NEAR:
+                for near in range(0, lines * wide * item, LINE):
+                    will_store(item, lanes, y + j * wide * item + near, pitch, valid)
+            row_of(plan, phase + b * word(plan, PHASES + 2), weights, strip + (i - row) * line, place)
+            waiting += 1
+            if waiting == word(plan, TOGETHER) or j + 1 == end:
+                target = y + (j + 1 - waiting) * wide * item
+                turn_out(scratch, waiting * wide, valid, target, pitch)
+                waiting = 0
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -109,8 +149,7 @@ def sums_body(item: int, lanes: int, columns: int, step: int) -> Any:
         planes, height, wide = word(plan, TARGET), word(plan, TARGET + 1), word(plan, TARGET + 2)
         weights = word(arrays, WORKSPACE) + word(plan, SHARED) + thread * word(plan, PER_THREAD)
         strip, scratch = weights + word(plan, STRIP), weights + word(plan, SCRATCH)
-        vectors, down = (channels + lanes - 1) // lanes, word(plan, PHASES + 1)
-        pitch = word(plan, STEP + 1) * word(plan, SPAN + 2) * width
+        vectors = (channels + lanes - 1) // lanes
         pixels = word(plan, SOURCE) * word(plan, SOURCE + 1) * word(plan, SOURCE + 2) * item
         for task in range(first, end):
             block, rest = task % blocks, task // blocks
@@ -122,12 +161,9 @@ def sums_body(item: int, lanes: int, columns: int, step: int) -> Any:
             turn_in(plan, word(arrays, X) + (image * channels + channel) * pixels, valid, depth, row, strip)
             y = word(arrays, Y) + (image * channels + channel) * planes * height * wide * item
             for a in range(min(deep, planes - depth * deep)):
-                for i in range(row, row_end):
-                    for b in range(min(down, height - i * down)):
-                        phase = (a * down + b) * word(plan, PHASES + 2)
-                        row_of(plan, phase, weights, strip + (i - row) * pitch, scratch)
-                        line = ((depth * deep + a) * height + i * down + b) * wide
-                        turn_out(scratch, wide, valid, y + line * item, planes * height * wide * item)
+                plane, phase = depth * deep + a, a * word(plan, PHASES + 1) * word(plan, PHASES + 2)
+                target = y + plane * height * wide * item
+                plane_of(plan, weights, strip, scratch, row, row_end, phase, valid, target)
 
     return sums
 

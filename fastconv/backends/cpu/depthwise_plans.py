@@ -23,6 +23,7 @@ SMALL = 30_000.0  # cycles of a whole call below which one thread does it
 TURN = 6.0  # cycles to turn a vector, in or out
 COLUMNS = 8  # pixels of a tile at most
 TAPS = 9  # of a tile that sums over pixels
+SQUARES = 8  # turned together at most, where lines are short
 CHUNKS = 16  # of the sums over pixels, where there are few channels
 
 
@@ -83,25 +84,43 @@ class Layout:
         """Source pixels that `count` pixels of the grid meet."""
         return (count - 1) * axis.step + axis.shifts[-1] - axis.shifts[0] + 1
 
+    @property
+    def left(self) -> int:
+        """Zeros of a strip before a row's first pixel."""
+        return max(0, -self.axes[2].shifts[0])
+
     def spans(self, rows: int) -> tuple[int, int, int]:
-        """Planes, rows and columns of a strip."""
+        """Planes, rows and columns of a strip, whose rows have all of the source's columns."""
         deep, high, wide = self.axes
-        return self.span(deep, 1), self.span(high, rows), self.span(wide, wide.count)
+        last = (wide.count - 1) * wide.step + wide.shifts[-1]
+        return self.span(deep, 1), self.span(high, rows), self.left + max(last + 1, wide.source)
 
     def strip(self, rows: int) -> int:
         """Bytes of a strip."""
         return prod(self.spans(rows)) * self.width
 
     def places(self, phase: Any) -> tuple[list[int], list[int]]:
-        """Of a phase's taps: bytes in a strip from the first pixel, and in a filter."""
-        deep, high, wide = self.axes
+        """Of a phase's taps: bytes in a strip from the first pixel, and in the weights as they are packed."""
+        deep, high, _ = self.axes
         _, rows, columns = self.spans(self.rows)
         places, weights = [], []
         for (t, down), (r, right), (c, across) in product(*phase):
             line = (down - deep.shifts[0]) * rows + right - high.shifts[0]
-            places.append((line * columns + across - wide.shifts[0]) * self.width)
-            weights.append((t * self.strides[0] + r * self.strides[1] + c * self.strides[2]) * self.item)
+            places.append((line * columns + across + self.left) * self.width)
+            weights.append((1 + t * self.strides[0] + r * self.strides[1] + c * self.strides[2]) * self.width)
         return places, weights
+
+    def pixel_table(self) -> Array:
+        """Of a strip's pixels that come from whole lines of the source, in their order: bytes from the first one."""
+        _, rows, columns = self.spans(self.rows)
+        places = np.arange(rows)[:, None] * columns + np.arange(self.axes[2].source)
+        return np.ascontiguousarray(places * self.width, np.int64)
+
+    def together(self) -> int:
+        """Lines of output that are turned together: so many that squares have little to spare."""
+        wide = self.axes[2].target
+        some = range(1, max(1, SQUARES * self.lanes // wide) + 1)
+        return min(some, key=lambda lines: up(lines * wide, self.lanes) / (lines * wide))
 
     def words(self, **more: int) -> list[int]:
         """A plan's parameters."""
@@ -117,27 +136,29 @@ class Layout:
 
     def sums(self) -> Plan:
         """The forward pass, or the input gradient."""
-        found, rows = [], []
-        for phase in product(*(a.phases for a in self.axes)):
-            tables = [np.array(numbers, np.int64) for numbers in self.places(phase)]
-            found += tables
-            rows.append((len(tables[0]), *(table.ctypes.data for table in tables)))
-        table, wide = np.array(rows, np.int64), self.axes[2]
+        tables = [
+            np.ascontiguousarray(np.array(self.places(phase), np.int64).T)
+            for phase in product(*(a.phases for a in self.axes))
+        ]
+        table = np.array([(len(found), found.ctypes.data) for found in tables], np.int64)
+        pixels, wide = self.pixel_table(), self.axes[2]
         some = range(min(4, wide.count), min(COLUMNS, wide.count) + 1)
         columns = min(some, key=lambda count: -(-wide.count // count) * (count + 1))
-        packed = up((self.taps + len(rows)) * self.width, 4096)
+        together = self.together()
+        packed = up((self.taps + 1) * self.width, 4096)
         scratch = packed + up(self.strip(self.rows), 4096) + LINE
-        thread = scratch + up(wide.count * len(wide.phases) * self.width, 4096) + LINE
-        places = {"TABLE": table.ctypes.data, "CHECKED": int(self.backward), "SHARED": 4096}
+        thread = scratch + up((together * wide.target + len(wide.phases)) * self.width, 4096) + LINE
+        places = {"TABLE": table.ctypes.data, "CHECKED": int(self.backward), "SHARED": 4096, "TOGETHER": together}
+        places |= {"PIXEL_TABLE": pixels.ctypes.data, "LEFT": self.left}
         values = self.words(**places, PER_THREAD=thread, STRIP=packed, SCRATCH=scratch)
         tasks = self.images * self.vectors * self.axes[0].count * self.blocks
         kernel = depthwise.sums_body(self.item, self.lanes, columns, wide.step)
-        return self.plan([(kernel, values, tasks, 4)], 4096 + thread * self.threads, (table, *found))
+        return self.plan([(kernel, values, tasks, 4)], 4096 + thread * self.threads, (table, pixels, *tables))
 
     def gradient(self) -> Plan:
         """The gradient of the weights."""
         places, _ = self.places([a.phases[0] for a in self.axes])
-        table, wide = np.array(places, np.int64), self.axes[2]
+        table, pixels, wide = np.array(places, np.int64), self.pixel_table(), self.axes[2]
         taps = min(TAPS if machine.vectors().registers > 16 else 6, self.taps)
         total = self.images * self.axes[0].count * self.blocks
         chunks = max(1, min(CHUNKS // self.vectors, total))
@@ -146,11 +167,12 @@ class Layout:
         thread = scratch + up(self.rows * wide.count * self.width, 4096) + LINE
         shared = up(chunk * chunks, 4096)
         sizes = {"SHARED": shared, "PER_THREAD": thread, "SCRATCH": scratch, "CHUNK_SUMS": chunk}
+        sizes |= {"PIXEL_TABLE": pixels.ctypes.data, "LEFT": self.left}
         values = self.words(TABLE=table.ctypes.data, CHUNKS=chunks, ALL_BLOCKS=total, **sizes)
         sums = depthwise.gradient_body(self.item, self.lanes, taps, wide.step)
         end = depthwise.gradient_end(self.item, self.lanes, taps)
         steps = [(sums, values, chunks * self.vectors, 4), (end, values, self.vectors, 0)]
-        return self.plan(steps, shared + thread * self.threads, (table,))
+        return self.plan(steps, shared + thread * self.threads, (table, pixels))
 
     def plan(self, steps: list[Any], workspace: int, kept: tuple[Array, ...]) -> Plan:
         """The program with what it needs."""

@@ -13,7 +13,14 @@ from numba import njit
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.layout import LINE
-from fastconv.backends.cpu.moves import copy_lanes, flag_unless_finite, gather, store_turned, turn_block, will_store
+from fastconv.backends.cpu.moves import (
+    copy_lanes,
+    flag_unless_finite,
+    gather,
+    store_turned,
+    turn_block,
+    will_store,
+)
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
 from fastconv.backends.cpu.tiles import filters_tile, pixels_tile
@@ -59,11 +66,31 @@ def direct_body(item: int, lanes: int) -> Any:
             set_word(job, s.RESULT, buffer + phase * word(plan, s.BUFFER_PHASE))
             call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
 
+    @njit
+    def task_of(plan, task):  # type: ignore[no-untyped-def]
+        """A task's share of the panels, block of rows and columns, depth, and first image and group."""
+        share, rest = task % word(plan, s.SHARES), task // word(plan, s.SHARES)
+        block, rest = rest % word(plan, s.ROW_BLOCKS), rest // word(plan, s.ROW_BLOCKS)
+        row, rows = block_of(block, word(plan, s.ROW_BLOCKS), word(plan, s.ROWS), word(plan, s.TILE_ROWS))
+        block, rest = rest % word(plan, s.COLUMN_BLOCKS), rest // word(plan, s.COLUMN_BLOCKS)
+        column, columns = block_of(
+            block, word(plan, s.COLUMN_BLOCKS), word(plan, s.COLUMNS), word(plan, s.TILE_COLUMNS)
+        )
+        depth, image_group = rest % word(plan, s.DEPTHS), rest // word(plan, s.DEPTHS) * word(plan, s.RUN)
+        return share, row, rows, column, columns, depth, image_group
+
+    @njit
+    def source_of(plan, arrays, image_group, depth, row, column):  # type: ignore[no-untyped-def]
+        """Where the source of a block begins, without its padding."""
+        line = depth * word(plan, s.STEPS) * word(plan, s.SOURCE + 1) + row * word(plan, s.STEPS + 1)
+        place = line * word(plan, s.SOURCE + 2) + column * word(plan, s.STEPS + 2)
+        return word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES) + place * item
+
     @body
     def direct(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (image, group, depth, block of columns, block of rows, share of panels)."""
-        groups, filters = word(plan, s.GROUPS), word(plan, s.FILTERS)
-        panels, shares, each = word(plan, s.PANELS), word(plan, s.SHARES), word(plan, s.PANEL_FILTERS)
+        groups, filters, shares = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.SHARES)
+        panels, each = word(plan, s.PANELS), word(plan, s.PANEL_FILTERS)
         job = word(arrays, s.WORKSPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
         strip = job + s.JOB_BYTES
         buffer = strip + word(plan, s.BUFFER)
@@ -73,22 +100,15 @@ def direct_body(item: int, lanes: int) -> Any:
         set_word(job, s.FILTER_PITCH, word(plan, s.FILTER_BYTES))
         set_word(job, s.ROW_PITCH, width * item)
         for task in range(first, end):
-            share, rest = task % shares, task // shares
-            block, rest = rest % word(plan, s.ROW_BLOCKS), rest // word(plan, s.ROW_BLOCKS)
-            row, rows = block_of(block, word(plan, s.ROW_BLOCKS), word(plan, s.ROWS), word(plan, s.TILE_ROWS))
-            block, rest = rest % word(plan, s.COLUMN_BLOCKS), rest // word(plan, s.COLUMN_BLOCKS)
-            column, columns = block_of(
-                block, word(plan, s.COLUMN_BLOCKS), word(plan, s.COLUMNS), word(plan, s.TILE_COLUMNS)
-            )
-            depth, image_group = rest % word(plan, s.DEPTHS), rest // word(plan, s.DEPTHS) * word(plan, s.RUN)
-            source = word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES)
+            share, row, rows, column, columns, depth, image_group = task_of(plan, task)
             if word(plan, s.IN_PLACE):
-                line = depth * word(plan, s.STEPS) * word(plan, s.SOURCE + 1) + row * word(plan, s.STEPS + 1)
-                source += (line * word(plan, s.SOURCE + 2) + column) * item
+                source = source_of(plan, arrays, image_group, depth, row, column)
             else:
-                channels = word(plan, s.RUN) * word(plan, s.CHANNELS)
-                s.fill_strip(plan, job, source, channels, depth, row, rows, column, columns)
                 source = strip
+                if task == first or share == 0:
+                    image = word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES)
+                    channels = word(plan, s.RUN) * word(plan, s.CHANNELS)
+                    s.fill_strip(plan, job, image, channels, depth, row, rows, column, columns)
             set_word(job, s.HIGH, rows)
             set_word(job, s.WIDE, columns)
             for index in range(word(plan, s.RUN)):
@@ -111,7 +131,20 @@ def direct_body(item: int, lanes: int) -> Any:
 
 @cache
 def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) -> Any:
-    """A panel of filters over a block, filters in the lanes, from packed weights."""
+    """A panel of filters over a block, filters in the lanes, from packed weights.
+
+    Taps are summed in cuts, whose weights stay in the first cache while all tiles of the block meet them.
+    """
+    pixel = vectors * lanes * item
+
+    @njit
+    def store_tile(tile, y, row_pitch, filter_pitch, valid):  # type: ignore[no-untyped-def]
+        """The sums of a tile, turned, to the first `valid` filters."""
+        for r in range(rows):
+            for v in range(vectors):
+                source, count = tile + r * columns * pixel + v * lanes * item, valid - v * lanes
+                target = y + r * row_pitch + v * lanes * filter_pitch
+                store_turned(item, lanes, columns, source, pixel, target, filter_pitch, count)
 
     @body
     def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]
@@ -123,21 +156,38 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
         scratch = word(job, s.STRIP) + word(plan, s.SCRATCH)
         number = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)
         weights = word(arrays, s.WORKSPACE) + number * word(plan, s.PANEL_BYTES) + part
-        pitch = word(plan, s.STRIP_ROW)
-        for top in range(0, high, rows):
-            i = min(top, high - rows)
-            for left in range(0, wide, columns):
-                j = min(left, wide - columns)
-                x = source + i * pitch + j * item
-                for r in range(rows):
-                    will_store(item, lanes, y + (i + r) * row_pitch + j * item, filter_pitch, valid)
-                filters_tile(item, lanes, rows, columns, vectors, x, pitch, places, taps, weights, scratch)
-                for r in range(rows):
-                    target = y + (i + r) * row_pitch + j * item
-                    for v in range(vectors):
-                        tile = scratch + (r * columns * vectors + v) * lanes * item
-                        place, count = target + v * lanes * filter_pitch, valid - v * lanes
-                        store_turned(item, lanes, columns, tile, vectors * lanes * item, place, filter_pitch, count)
+        pitch, cut = word(plan, s.STRIP_ROW), word(plan, s.CUT)
+        tile_bytes = rows * columns * pixel if cut < taps else 0
+        for begin in range(0, max(1, taps), cut):
+            last = begin + cut >= taps
+            own = weights + (1 + begin) * pixel
+            tile = scratch
+            for top in range(0, high, rows):
+                i = min(top, high - rows)
+                for left in range(0, wide, columns):
+                    j = min(left, wide - columns)
+                    x, target = source + i * pitch + j * item, y + i * row_pitch + j * item
+                    start, apart = (tile, pixel) if begin else (weights, 0)
+                    for r in range(rows if last else 0):
+                        will_store(item, lanes, target + r * row_pitch, filter_pitch, valid)
+                    filters_tile(
+                        item,
+                        lanes,
+                        rows,
+                        columns,
+                        vectors,
+                        x,
+                        pitch,
+                        places + 16 * begin,
+                        min(cut, taps - begin),
+                        own,
+                        start,
+                        apart,
+                        tile,
+                    )
+                    if last:
+                        store_tile(tile, target, row_pitch, filter_pitch, valid)
+                    tile += tile_bytes
 
     return panel
 

@@ -46,13 +46,13 @@ class Strip:
     residues: tuple[Array, ...]
 
     @classmethod
-    def of(cls, axes: tuple[Axis, Axis, Axis], rows: int, columns: int, item: int) -> Strip:
-        """The strip of blocks of at most so many rows and columns."""
+    def of(cls, axes: tuple[Axis, Axis, Axis], rows: int, columns: int, item: int, align: int = LINE) -> Strip:
+        """The strip of blocks of at most so many rows and columns; a row's parts begin at multiples of `align`."""
         axes = deep, high, wide = axes[0].strip(1), axes[1].strip(rows), axes[2].strip(columns)
-        part = up((columns + wide.margin) * item, LINE)
+        part = up((columns + wide.margin) * item, align)
         row = part * len(wide.residues)
         plane = row * (rows + high.margin) * len(high.residues)
-        channel = plane * (1 + deep.margin) * len(deep.residues)
+        channel = up(plane * (1 + deep.margin) * len(deep.residues), LINE)
         channel += LINE * (channel // LINE % 2 == 0)  # an even number of lines would crowd some sets of the caches
         residues = tuple(np.array(a.residues, np.int64) for a in axes)
         return cls(axes, rows, columns, item, channel, plane, row, part, residues)

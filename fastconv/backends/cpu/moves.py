@@ -159,14 +159,33 @@ def turn_block(
 
     None is more than the lanes.
     """
-    read, written = e.first(columns), e.first(kept)
+    written = e.first(kept)
+    for c, row in enumerate(e.transposed(some_rows(e, source, row_step, rows, columns))):
+        with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
+            e.masked_store(row, written, e.at(target, (c, step)))
+
+
+@instruction(2)
+def turn_apart(
+    e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, places: Value
+) -> None:
+    """(target + places[c])[r] = source[r * row_step + c] for r < lanes, c < columns; 0 where r is not less than rows.
+
+    None is more than the lanes.
+    """
+    for c, row in enumerate(e.transposed(some_rows(e, source, row_step, rows, columns))):
+        with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
+            e.store(row, e.at(target, e.word(places, e.long(c))))
+
+
+def some_rows(e: Emit, source: Value, row_step: Value, rows: Value, columns: Value) -> list[Value]:
+    """The first `columns` numbers of the first `rows` rows, zeros elsewhere."""
+    read = e.first(columns)
     found = []
     for r in range(e.lanes):
         there = e.b.and_(read, e.splat(e.b.icmp_signed("<", e.long(r), rows)))
         found.append(e.masked_load(there, e.at(source, (r, row_step))))
-    for c, row in enumerate(e.transposed(found)):
-        with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
-            e.masked_store(row, written, e.at(target, (c, step)))
+    return found
 
 
 @instruction(2)

@@ -20,13 +20,19 @@ from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
 STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
-ALIGNED, CROSSING = 0.3, 0.65  # cycles that loading a vector of pixels adds, also where it crosses cache lines
-FAR, FARTHER = 0.5, 3.0  # cycles that loading a vector of weights from the second cache adds, and from behind it
+LOAD, WEIGHT = 0.18, 0.3  # cycles that loading a number or a vector of weights adds, and a weight of its own address
+ALIGNED, CROSSING, OFTEN = 0.45, 0.65, 0.4  # and a vector of pixels, also where it crosses lines, or comes from far
+SINGLE_FAR, SINGLE_FARTHER = 2.0, 20.0  # and some weights of which each line of the cache has no more
+AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
+FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
 NEAR = 8 << 20  # bytes of a source that is read in small blocks: memory gives more in long runs
-PACK, PACK_TOGETHER = 0.5, 0.2  # cycles to pack a weight, also where filters are neighbours in memory
+PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
+CUT = 0.4  # of the first cache, for the weights of a cut
+NARROW = 16  # bytes of which a strip's row has a multiple, where its pixels are loaded as single numbers
 RUN = 16  # small groups of a task at most
 COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
 GRAIN = 40_000.0  # cycles below which a task is not split further
+PARTS = 4  # tasks of each thread, for balance
 SMALL = 30_000.0  # cycles of a whole call below which one thread does it
 
 
@@ -45,6 +51,11 @@ class Sum:
     group_step: int
     kernel: tuple[int, int, int]
     gaps: bool  # whether zeros stand for pixels that are not there, which weights must not meet
+
+    @property
+    def weights(self) -> int:
+        """Bytes of a group's weights."""
+        return self.filters * self.channels * prod(self.kernel) * self.item
 
     @property
     def taps(self) -> float:
@@ -114,14 +125,18 @@ def best_tile(sum_: Sum, lanes: int, registers: int) -> Tile:
 
 def rate(sums: int, loads: float) -> float:
     """Cycles of a step: two multiply-adds a cycle, which loads disturb, and four cycles until a sum can go on."""
-    return max(sums / 2 + 0.15 * loads, 4.0)
+    return max(sums / 2 + LOAD * loads, 4.0)
 
 
 def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     """Tiles with pixels in the lanes."""
     _, height, width = sum_.axes
     wanted = -(-width.count // lanes)
-    load = ALIGNED if len(width.shifts) == 1 else CROSSING
+    turned = 0.0
+    if sum_.filter_step == sum_.item:  # a weight's neighbours belong to other tiles
+        turned = SINGLE_FAR * (sum_.weights > cache_bytes(1, 1 << 15)) + SINGLE_FARTHER * (
+            sum_.weights > cache_bytes(2, 1 << 20) // 2
+        )
     found = []
     for filters, rows, across in product((1, 2, 3, 4, 6, 8), (1, 2, 3, 4, 6), (1, 2, 3, 4, 5, 6, 7, 8, 10)):
         vectors = rows * across
@@ -130,7 +145,9 @@ def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         if filters > sum_.filters and filters > 1:
             continue
         tiles = -(-sum_.filters // filters) * -(-height.count // rows) * -(-wanted // across)
-        step = max(filters * vectors / 2 + 0.2 * filters + load * vectors, 4.0)
+        load = CROSSING if len(width.shifts) > 1 else ALIGNED
+        load += OFTEN * (sum_.channels * vectors * lanes * sum_.item > cache_bytes(1, 1 << 15) * 5 // 8)
+        step = max(filters * vectors / 2 + WEIGHT * filters + load * vectors, 4.0) + turned
         cycles = tiles * (step * sum_.taps + 1.5 * filters * vectors + 30)
         found.append(Tile("pixels", filters, rows, across * lanes, across, cycles))
     return found
@@ -150,13 +167,19 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         stores = STORE * lanes * rows * vectors * -(-columns // lanes)
         pack = PACK_TOGETHER if sum_.filter_step == sum_.item else PACK
         packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * pack
-        panel = lanes * vectors * sum_.item * sum_.taps
-        far = FAR * vectors * (panel > cache_bytes(1, 1 << 15) // 2)
-        far += FARTHER * vectors * (panel > cache_bytes(2, 1 << 20) // 2)
-        cycles = tiles * ((rate(sums, rows * columns + vectors) + far) * sum_.taps + stores + 30)
+        together = -(-height.count // rows) * -(-width.count // columns)  # tiles that meet the same weights, at most
+        far = (FARTHER if sum_.weights > cache_bytes(2, 1 << 20) // 2 else FAR) * vectors / together
+        cuts = -(-sum_.taps // cut_of(vectors * lanes * sum_.item)) if together > 1 else 1
+        ends = stores + cuts * 30 + (cuts - 1) * AGAIN * sums
+        cycles = tiles * ((rate(sums, rows * columns + vectors) + far) * sum_.taps + ends)
         cycles += packing * prod(a.count for a in sum_.axes)
         found.append(Tile("filters", lanes * vectors, rows, columns, vectors, cycles))
     return found
+
+
+def cut_of(width: int) -> int:
+    """Taps of a panel whose weights, `width` bytes for each, leave enough of the first cache to the pixels."""
+    return max(1, int(cache_bytes(1, 1 << 15) * CUT) // width)
 
 
 class Layout:
@@ -168,6 +191,7 @@ class Layout:
         self.buffered = prod(self.phases) > 1
         self.in_place = all(a.inside for a in sum_.axes) and sum_.axes[2].step == 1 and sum_.filters < COPIED
         self.panels = -(-sum_.filters // tile.filters)
+        self.heavy = sum_.weights > sum_.channels * self.source_channel  # then a share has less to move than a block
         repeats = sum_.images * sum_.groups * sum_.axes[0].count
         self.cycles = tile.cycles * sum_.images * sum_.groups * prod(self.phases) * sum_.axes[0].count
         self.threads = threads if self.cycles > SMALL else 1
@@ -179,7 +203,8 @@ class Layout:
 
     def strip(self, rows: int, columns: int) -> Strip:
         """The strip of a block."""
-        return Strip.of(self.sum.axes, rows, columns, self.sum.item)
+        align = LINE if self.tile.kind == "pixels" else NARROW
+        return Strip.of(self.sum.axes, rows, columns, self.sum.item, align)
 
     def footprint(self, rows: int, columns: int) -> int:
         """Bytes that a task goes through again and again."""
@@ -202,15 +227,19 @@ class Layout:
                 down = min(most_rows, max(down + 1, round(down * min(2.0, size() / limit))))
             else:
                 across = min(most_columns, max(across + 1, round(across * min(2.0, size() / limit))))
-        wanted = min(4 * self.threads, max(self.threads, int(self.cycles / GRAIN))) if self.threads > 1 else 1
+        wanted = min(PARTS * self.threads, max(self.threads, int(self.cycles / GRAIN))) if self.threads > 1 else 1
+        if self.heavy and repeats == 1 and down * across == 1:  # each panel is packed by the task that wants it, then
+            wanted = min(wanted, max(self.threads, self.panels))
         while repeats * down * across * share < wanted:
-            if share < self.panels and self.panels >= 8 * share:
+            if self.heavy and 2 * share <= self.panels:
                 share *= 2
-            elif down * 2 <= most_rows and -(-high.count // (2 * down)) > 2 * high.margin:
+            elif 8 * down <= most_rows and -(-high.count // (2 * down)) > 2 * high.margin:
                 down *= 2
-            elif share * 2 <= self.panels:
+            elif high.count == 1 and 8 * across <= most_columns:
+                across *= 2
+            elif 2 * share <= self.panels:
                 share *= 2
-            elif across * 4 <= most_columns:
+            elif 4 * across <= most_columns:
                 across *= 2
             elif down < most_rows:
                 down = min(most_rows, down * 2)
@@ -229,6 +258,9 @@ class Layout:
     def limit(self) -> int:
         """Bytes that a block may go through: the first cache's where pixels are loaded in vectors, if a tile fits."""
         first, second = cache_bytes(1, 1 << 15) * 5 // 8, cache_bytes(2, 1 << 20) * 3 // 8
+        small = 8 * self.sum.weights <= cache_bytes(2, 1 << 20)
+        if prod(self.sum.kernel) == 1 and self.tile.kind == "filters" and small:
+            second //= 2
         smallest = self.footprint(self.tile.rows, self.tile.columns)
         near = self.sum.images * self.sum.groups * self.sum.channels * self.source_channel <= NEAR
         near = near or prod(self.sum.kernel) > 1
@@ -264,6 +296,18 @@ class Layout:
         return np.array(rows, np.int64), found
 
     @property
+    def tiles(self) -> int:
+        """Of the greatest block."""
+        return -(-self.rows // self.tile.rows) * -(-self.columns // self.tile.columns)
+
+    def cut(self, taps: int) -> int:
+        """Taps that a panel sums at a time: their weights stay in the first cache while all tiles meet them."""
+        most = cut_of(self.tile.vectors * self.lanes * self.sum.item)
+        if self.tile.kind == "pixels" or self.tiles == 1 or taps <= most:
+            return max(1, taps)
+        return -(-taps // -(-taps // most))
+
+    @property
     def source_channel(self) -> int:
         """Bytes of a channel of the source."""
         return prod(a.source for a in self.sum.axes) * self.sum.item
@@ -280,7 +324,9 @@ class Layout:
         buffer = 0 if self.in_place else up(strip.channel * sum_.channels * self.run + LINE, 4096)
         scratch = buffer + (up(buffer_filter * tile.filters, 4096) if self.buffered else 0)
         alone = packed and sum_.images * sum_.axes[0].count * self.row_blocks * self.column_blocks == 1
-        own = scratch + (up(tile.rows * tile.columns * tile.filters * item, 4096) if packed else 0)
+        cut = self.cut(int(phases[:, 0].max()))
+        tiles = self.tiles if cut < phases[:, 0].max() else 1
+        own = scratch + (up(tiles * tile.rows * tile.columns * tile.filters * item, 4096) if packed else 0)
         thread = own + (self.panel_bytes if alone else 0) + 4096 + s.JOB_BYTES
         shared = up(LINE + (sum_.groups * self.panels * self.panel_bytes if packed and not alone else 0), 4096)
         values = {
@@ -309,6 +355,7 @@ class Layout:
             s.BUFFER_FILTER: buffer_filter,
             s.BUFFER_PHASE: buffer_phase,
             s.RUN: self.run,
+            s.CUT: cut,
             s.TILE_ROWS: tile.rows,
             s.TILE_COLUMNS: tile.columns,
             s.PANEL_FILTERS: tile.filters,

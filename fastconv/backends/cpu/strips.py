@@ -42,7 +42,9 @@ PACK_CODE, PACK_PLAN, OWN_PANEL = range(59, 62)
 TILE_ROWS, TILE_COLUMNS = 62, 63
 # Neighbouring groups of a task, whose channels lie together.
 RUN = 64
-PLACES = 65
+# Taps that a panel of filters sums at a time.
+CUT = 65
+PLACES = 66
 # A call's own addresses.
 X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 

@@ -30,12 +30,15 @@ def filters_tile(
     row_pitch: Value,
     table: Value,
     taps: Value,
-    panel: Value,
+    weights: Value,
+    start: Value,
+    start_step: Value,
     out: Value,
 ) -> None:
-    """out[i, j, :] = panel[0] + sum over k of x[i * row_pitch + table[k, 0] + j] * panel[1 + k].
+    """out[i, j, :] = start[i, j, :] + sum over k of x[i * row_pitch + table[k, 0] + j] * weights[k].
 
-    `panel` has `vectors` vectors of filters for each k, the bias first; `out` is (rows, columns, vectors, lanes).
+    `weights` has `vectors` vectors of filters for each k; `out` is (rows, columns, vectors, lanes), and so is `start`,
+    from pixel to pixel `start_step` bytes, 0 for a bias.
     """
     width = e.lanes * e.item
     bases = [e.at(x, (i, row_pitch)) for i in range(rows)]
@@ -53,9 +56,9 @@ def filters_tile(
                     following.append(e.fma(pixel, filters[v], sums[len(following)]))
         return [e.at(weights, vectors * width), *following]
 
-    bias = [e.load(panel, v * width) for v in range(vectors)]
-    start = [bias[v] for _ in range(rows * columns) for v in range(vectors)]
-    _, *sums = e.loop(taps, [e.at(panel, vectors * width), *start], step)
+    pixels = [e.at(start, (pixel, start_step)) for pixel in range(rows * columns)]
+    begin = [e.load(pixel, v * width) for pixel in pixels for v in range(vectors)]
+    _, *sums = e.loop(taps, [weights, *begin], step)
     for place, total in enumerate(sums):
         e.store(total, out, place * width)
 
@@ -325,15 +328,17 @@ def channels_tile(
     out: Value,
     out_step: Value,
 ) -> None:
-    """out[j * out_step, :] = weights[0] + sum over k of weights[1 + k, :] * x[table[k] + j * step, :], by channel.
+    """out[j * out_step, :] = weights[0] + sum over k of weights[t[k, 1], :] * x[t[k, 0] + j * step, :], by channel.
 
-    Channels are in the lanes, of pixels as of weights; `step` counts pixels, of which each is a vector.
+    `t` is the table, of bytes. Channels are in the lanes, of pixels as of weights; `step` counts pixels, of which each
+    is a vector.
     """
     width = e.lanes * e.item
 
     def tap(k: Value, sums: list[Value]) -> list[Value]:
-        weight = e.load(weights, e.b.mul(e.b.add(k, e.long(1)), e.long(width)))
-        pixels = e.at(x, e.word(table, k))
+        entry = e.at(table, (16, k))
+        weight = e.load(weights, e.word(entry, e.long(1)))
+        pixels = e.at(x, e.word(entry, e.long(0)))
         return [e.fma(weight, e.load(pixels, j * step * width), total) for j, total in enumerate(sums)]
 
     for j, total in enumerate(e.loop(taps, [e.load(weights)] * columns, tap)):
