@@ -111,19 +111,20 @@ def direct_body(item: int, lanes: int) -> Any:
                     s.fill_strip(plan, job, image, channels, depth, row, rows, column, columns)
             set_word(job, s.HIGH, rows)
             set_word(job, s.WIDE, columns)
-            for index in range(word(plan, s.RUN)):
-                set_word(job, s.GROUP, image_group % groups + index)
-                set_word(job, s.PIXELS, source + index * word(plan, s.CHANNELS) * word(plan, s.STRIP_CHANNEL))
-                y = word(arrays, s.Y) + (image_group + index) * filters * word(plan, s.FILTER_BYTES)
-                for number in range(share * panels // shares, (share + 1) * panels // shares):
-                    panel_y, valid = y + number * each * word(plan, s.FILTER_BYTES), min(each, filters - number * each)
-                    set_word(job, s.NUMBER, number)
-                    set_word(job, s.VALID, valid)
+            for number in range(share * panels // shares, (share + 1) * panels // shares):
+                valid = min(each, filters - number * each)
+                set_word(job, s.NUMBER, number)
+                set_word(job, s.VALID, valid)
+                for index in range(word(plan, s.RUN)):
+                    set_word(job, s.GROUP, (image_group + index) % groups)
+                    set_word(job, s.PIXELS, source + index * word(plan, s.CHANNELS) * word(plan, s.STRIP_CHANNEL))
+                    first_filter = (image_group + index) * filters + number * each
+                    y = word(arrays, s.Y) + first_filter * word(plan, s.FILTER_BYTES)
                     if word(plan, s.BUFFERED):
                         phases_of(plan, arrays, job, buffer, thread)
-                        join(plan, buffer, valid, panel_y, depth, row, rows, column, columns)
+                        join(plan, buffer, valid, y, depth, row, rows, column, columns)
                     else:
-                        set_word(job, s.RESULT, panel_y + ((depth * height + row) * width + column) * item)
+                        set_word(job, s.RESULT, y + ((depth * height + row) * width + column) * item)
                         call(word(plan, s.PANEL_CODE), plan, own_panel(plan, arrays, job, thread), job, 0, 0)
 
     return direct

@@ -75,12 +75,6 @@ def clear_numbers(e: Emit, count: Value, target: Value) -> None:
 
 
 @instruction(2)
-def clear_few(e: Emit, count: Value, target: Value) -> None:
-    """target[j] = 0 for j < count, which is at most a vector's lanes."""
-    e.masked_store(e.zero, e.first(count), target)
-
-
-@instruction(2)
 def copy_apart(e: Emit, source: Value, source_step: Value, count: Value, target: Value, target_step: Value) -> None:
     """target[j * target_step] = source[j * source_step] for j < count, both steps in bytes."""
 
@@ -92,26 +86,70 @@ def copy_apart(e: Emit, source: Value, source_step: Value, count: Value, target:
     e.loop(count, [], step)
 
 
-@instruction(2)
-def copy_every_second(e: Emit, source: Value, count: Value, target: Value) -> None:
-    """target[j] = source[2 * j] for j < count; reads nothing behind source[2 * count - 2]."""
-    width = e.lanes * e.item
-    whole = e.b.sdiv(e.b.sub(count, e.long(1)), e.long(e.lanes))
-    even = list(range(0, 2 * e.lanes, 2))
+@instruction(3)
+def copy_rows(
+    e: Emit,
+    step: int,
+    source: Value,
+    source_pitch: Value,
+    rows: Value,
+    before: Value,
+    count: Value,
+    span: Value,
+    target: Value,
+    pitch: Value,
+) -> None:
+    """target[i * pitch + before + j] = source[i * source_pitch + j * step] for j < count; 0 for the others of the span.
 
-    def step(index: Value, _: list[Value]) -> list[Value]:
-        place = e.b.mul(index, e.long(2 * width))
-        low, high = e.load(source, place), e.load(source, e.at(place, width))
-        e.store(e.shuffle(low, high, even), target, e.b.mul(index, e.long(width)))
+    `step` is 1 or 2. Masks are the same for all rows: a row costs a few instructions for each vector.
+    """
+    width = e.lanes * e.item
+    even = list(range(0, 2 * e.lanes, 2))
+    last = e.b.sdiv(e.b.sub(span, e.long(1)), e.long(e.lanes))
+    reach = e.b.sub(e.b.mul(count, e.long(step)), e.long(step - 1))  # numbers of the source that may be read
+
+    def place_of(v: Value) -> Value:
+        """Where the source has a vector's first number: it may be before its first."""
+        return e.b.mul(e.b.sub(e.b.mul(v, e.long(e.lanes)), before), e.long(step))
+
+    def masks(v: Value) -> list[Value]:
+        starts = [e.at(place_of(v), part * e.lanes) for part in range(step)]
+        return [e.between(e.clamped(e.b.neg(at)), e.clamped(e.b.sub(reach, at))) for at in starts]
+
+    def vector(row: Value, v: Value, wanted: list[Value] | None) -> Value:
+        at = e.b.mul(place_of(v), e.long(e.item))
+        offsets = [e.at(at, part * width) for part in range(step)]
+        if wanted is None:
+            found = [e.load(row, offset) for offset in offsets]
+        else:
+            found = [e.masked_load(mask, row, offset) for mask, offset in zip(wanted, offsets, strict=True)]
+        return found[0] if step == 1 else e.shuffle(*found, even)
+
+    at_first, at_last, rest = masks(e.long(0)), masks(last), e.b.sub(span, e.b.mul(last, e.long(e.lanes)))
+    stored = e.first(rest)
+
+    def row(i: Value, _: list[Value]) -> list[Value]:
+        from_, to = e.at(source, (i, source_pitch)), e.at(target, (i, pitch))
+
+        def middle(index: Value, _: list[Value]) -> list[Value]:
+            v = e.at(index, 1)
+            at, place = place_of(v), e.b.mul(v, e.long(width))
+            begun = e.b.icmp_signed(">=", at, e.long(0))
+            inside = e.b.and_(begun, e.b.icmp_signed("<=", e.at(at, step * e.lanes), reach))
+            with e.b.if_else(inside) as (all_of_it, some_of_it):
+                with all_of_it:
+                    e.store(vector(from_, v, None), to, place)
+                with some_of_it:
+                    e.store(vector(from_, v, masks(v)), to, place)
+            return []
+
+        with e.b.if_then(e.b.icmp_signed(">", last, e.long(0))):
+            e.store(vector(from_, e.long(0), at_first), to)
+        e.loop(e.b.sub(last, e.long(1)), [], middle)
+        e.masked_store(vector(from_, last, at_last), stored, to, e.b.mul(last, e.long(width)))
         return []
 
-    e.loop(whole, [], step)
-    left = e.b.sub(count, e.b.mul(whole, e.long(e.lanes)))
-    numbers = e.b.sub(e.b.mul(left, e.long(2)), e.long(1))
-    place = e.b.mul(whole, e.long(2 * width))
-    low = e.masked_load(e.first(numbers), source, place)
-    high = e.masked_load(e.first(e.b.sub(numbers, e.long(e.lanes))), source, e.at(place, width))
-    e.masked_store(e.shuffle(low, high, even), e.first(left), target, e.b.mul(whole, e.long(width)))
+    e.loop(rows, [], row)
 
 
 @instruction(2)

@@ -29,7 +29,7 @@ NEAR = 8 << 20  # bytes of a source that is read in small blocks: memory gives m
 PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
 CUT = 0.4  # of the first cache, for the weights of a cut
 NARROW = 16  # bytes of which a strip's row has a multiple, where its pixels are loaded as single numbers
-RUN = 16  # small groups of a task at most
+RUN = 16  # small groups, or images, of a task at most
 COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
 GRAIN = 40_000.0  # cycles below which a task is not split further
 PARTS = 4  # tasks of each thread, for balance
@@ -248,12 +248,17 @@ class Layout:
         return down, across, share
 
     def neighbours(self, tasks: int) -> int:
-        """Groups of a task: more than one where they are small, as in a depthwise layer."""
+        """Groups of a task that are neighbours, where they are small; or images, where weights come from far."""
         each = self.footprint(
             -(-self.sum.axes[1].count // self.row_blocks), -(-self.sum.axes[2].count // self.column_blocks)
         )
-        most = min(RUN, cache_bytes(1, 1 << 15) // max(1, each), tasks // (8 * self.threads))
-        return max([run for run in range(1, most + 1) if self.sum.groups % run == 0], default=1)
+        single = self.sum.groups == 1
+        if single and (not self.heavy or self.row_blocks * self.column_blocks * self.sum.axes[0].count > 1):
+            return 1
+        space = cache_bytes(2, 1 << 20) * 5 // 8 if single else cache_bytes(1, 1 << 15)
+        most = min(RUN, space // max(1, each), tasks // ((2 if single else 8) * self.threads))
+        count = self.sum.images if single else self.sum.groups
+        return max([run for run in range(1, most + 1) if count % run == 0], default=1)
 
     def limit(self) -> int:
         """Bytes that a block may go through: the first cache's where pixels are loaded in vectors, if a tile fits."""

@@ -10,14 +10,7 @@ from typing import Any
 
 from numba import njit
 
-from fastconv.backends.cpu.moves import (
-    clear_few,
-    clear_numbers,
-    copy_apart,
-    copy_between,
-    copy_every_second,
-    copy_numbers,
-)
+from fastconv.backends.cpu.moves import clear_numbers, copy_apart, copy_between, copy_numbers, copy_rows
 from fastconv.backends.cpu.native import body, call, set_word, word
 
 # Extents, for one group: source channels, filters; output pixels of a phase along each axis.
@@ -40,7 +33,7 @@ SHARED, PER_THREAD, BUFFER, SCRATCH, BUFFER_ROW, BUFFER_FILTER, BUFFER_PHASE, PA
 PACK_CODE, PACK_PLAN, OWN_PANEL = range(59, 62)
 # Rows and columns of a tile, of which a block has whole ones, but for the last block.
 TILE_ROWS, TILE_COLUMNS = 62, 63
-# Neighbouring groups of a task, whose channels lie together.
+# Neighbouring groups of a task, or images, whose channels lie together.
 RUN = 64
 # Taps that a panel of filters sums at a time.
 CUT = 65
@@ -75,27 +68,17 @@ def fill_body(item: int, lanes: int) -> Any:
     """The body that fills a strip, for numbers of `item` bytes in vectors of so many lanes."""
 
     @njit
-    def clear(count, target):  # type: ignore[no-untyped-def]
-        """Zeros beside a row's pixels, most often less than a vector."""
-        if count <= lanes:
-            clear_few(item, lanes, count, target)
-        else:
-            clear_numbers(item, lanes, count, target)
-
-    @njit
-    def fill_row(source, step, first, last, span, target):  # type: ignore[no-untyped-def]
-        """One residue's part of a row: pixels from `first` to `last`, zeros on both sides."""
-        if first > 0:
-            clear(first, target)
-        place, count = target + first * item, last - first
+    def fill_plane(source, pitch, step, rows, before, count, span, target, target_pitch):  # type: ignore[no-untyped-def]
+        """Some rows of one residue's part: so many pixels, with zeros before and behind them."""
         if step == 1:
-            copy_numbers(item, lanes, source, count, place)
-        elif step == 2 and count > 0:
-            copy_every_second(item, lanes, source, count, place)
+            copy_rows(item, lanes, 1, source, pitch, rows, before, count, span, target, target_pitch)
+        elif step == 2:
+            copy_rows(item, lanes, 2, source, pitch, rows, before, count, span, target, target_pitch)
         else:
-            copy_apart(item, lanes, source, step * item, count, place, item)
-        if last < span:
-            clear(span - last, target + last * item)
+            for j in range(rows):
+                place = target + j * target_pitch
+                clear_numbers(item, lanes, span, place)
+                copy_apart(item, lanes, source + j * pitch, step * item, count, place + before * item, item)
 
     @njit
     def fill_rows(plan, source, channels, depth, top, span, first, last, begin, across, strip):  # type: ignore[no-untyped-def]
@@ -108,18 +91,24 @@ def fill_body(item: int, lanes: int) -> Any:
             for i in range(deep):
                 plane = (depth + word(plan, LEAST) + i) * word(plan, STEPS) + word(word(plan, RESIDUE_TABLES), a)
                 for b in range(word(plan, RESIDUES + 1)):
-                    residue = word(word(plan, RESIDUE_TABLES + 1), b)
+                    line = top * down + word(word(plan, RESIDUE_TABLES + 1), b)  # the first one's
                     target = strip + (a * deep + i) * word(plan, STRIP_PLANE) + b * word(plan, STRIP_ROW_SPAN) * pitch
-                    inside = first < last and 0 <= plane < planes
+                    begun = min(span, max(0, -(line // down)))
+                    ended = max(begun, min(span, (height - line + down - 1) // down))
+                    if not (first < last and 0 <= plane < planes):
+                        begun = ended = span
+                    image = source + (plane * height + line + begun * down) * width * item + from_
                     for channel in range(channels):
                         place = target + channel * word(plan, STRIP_CHANNEL)
-                        image = source + channel * word(plan, CHANNEL_BYTES) + plane * height * width * item + from_
-                        for j in range(span):
-                            line = (top + j) * down + residue
-                            if inside and 0 <= line < height:
-                                fill_row(image + line * width * item, step, first, last, across, place + j * pitch)
-                            else:
-                                clear_numbers(item, lanes, across, place + j * pitch)
+                        for j in range(begun):
+                            clear_numbers(item, lanes, across, place + j * pitch)
+                        if begun < ended:
+                            from_channel = image + channel * word(plan, CHANNEL_BYTES)
+                            rows, to = ended - begun, place + begun * pitch
+                            apart, count = down * width * item, last - first
+                            fill_plane(from_channel, apart, step, rows, first, count, across, to, pitch)
+                        for j in range(ended, span):
+                            clear_numbers(item, lanes, across, place + j * pitch)
 
     @body
     def fill(plan, job, _, __, ___):  # type: ignore[no-untyped-def]

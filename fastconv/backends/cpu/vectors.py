@@ -48,6 +48,11 @@ class Emit:
             return I64(0)
         return self.b.select(self.b.icmp_signed("<", I64(number), limit), I64(number), limit)
 
+    def clamped(self, value: Value) -> Value:
+        """An int64 as a number of lanes: none if it is negative, all if it is more."""
+        low = self.b.select(self.b.icmp_signed(">", value, I64(0)), value, I64(0))
+        return self.b.select(self.b.icmp_signed("<", low, I64(self.lanes)), low, I64(self.lanes))
+
     def at(self, base: Value, *terms: Value) -> Value:
         """A sum of byte addresses: ints, IR values or (int, IR value) products."""
         for term in terms:
@@ -106,6 +111,11 @@ class Emit:
         if isinstance(count, int):
             return ir.Constant(ir.VectorType(I1, self.lanes), [lane < count for lane in range(self.lanes)])
         return self.b.icmp_signed("<", self.numbered(), self.splat(self.long(count)))
+
+    def between(self, low: Value, high: Value) -> Value:
+        """The mask of the lanes from `low` to before `high`."""
+        after = self.b.icmp_signed(">=", self.numbered(), self.splat(low))
+        return self.b.and_(after, self.first(high))
 
     def gather(self, places: Value, mask: Value) -> Value:
         """The numbers at a vector of addresses; lanes outside the mask are 0."""

@@ -18,14 +18,16 @@ from numba import njit
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.moves import add_vectors, clear_numbers, total_of, turn_block
-from fastconv.backends.cpu.native import body, set_word, word
+from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.tiles import dots_tile, taps_tile
 
 # Words beside those of a strip: what a task has of channels, taps and filters, chunks of images, and places.
 BLOCKS, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(
     s.PLACES, s.PLACES + 10
 )
-PLACES = s.PLACES + 10
+# Where there is one chunk: the body that ends its sums, which each task does while they are in its cache.
+END_CODE = s.PLACES + 10
+PLACES = s.PLACES + 11
 # A call's own addresses.
 X, GRAD, RESULT, SPACE = 0, 1, 3, 4
 
@@ -124,6 +126,10 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
                     valid, own = min(filters - panel * each, each), panel * each * word(plan, s.FILTER_BYTES)
                     turn(plan, grads + own, valid, rows, wide, turned)
                     add_block(plan, job, target + panel * word(plan, PANEL_SUMS), count, rows, wide)
+            if word(plan, END_CODE):
+                for panel in range(p0, p1):
+                    place = (group * panels + panel) * word(plan, PARTS) + part
+                    call(word(plan, END_CODE), plan, arrays, place, place + 1, thread)
 
     return sums
 

@@ -22,6 +22,7 @@ from fastconv.typing import Array
 
 ENOUGH = 16  # tasks that keep some threads busy: with fewer, blocks of pixels are summed in chunks
 MOST = 16  # chunks
+LEAST = 1024  # pixels of a block that is not split for the sake of tasks
 TURN = 8.0  # cycles to turn a vector of gradients
 ADD = 4.0  # times what moving a pixel costs: adding a chunk's sum
 LARGEST = 64 << 20  # bytes of the chunks' sums
@@ -141,6 +142,10 @@ class Layout:
             rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * channels > cache_bytes(2, 1 << 20) // 2
         ):
             rows = -(-rows // 2)
+        if self.form.kind == "pixels":  # whose tasks are chunks of blocks, and groups
+            repeats = self.groups * self.images * self.axes[0].count * -(-wide.count // columns)
+            while rows > 1 and repeats * -(-high.count // rows) < ENOUGH and rows * columns >= 2 * LEAST:
+                rows = -(-rows // 2)
         self.row_blocks, self.column_blocks = -(-high.count // rows), -(-wide.count // columns)
         return -(-high.count // self.row_blocks), -(-wide.count // self.column_blocks)
 
@@ -201,10 +206,14 @@ class Layout:
         }
         for axis, a in enumerate(self.axes):
             values[s.DEPTHS + axis] = a.count
-        parameters = [values[place] for place in range(w.PLACES)]
         sums, end = self.bodies()
+        alone = form.kind == "filters" and self.chunks == 1
+        values[w.END_CODE] = code(end) if alone else 0
+        parameters = [values[place] for place in range(w.PLACES)]
         ends = self.groups * (self.panels * self.parts if form.kind == "filters" else 1)
-        steps = [(sums, parameters, self.tasks, 4), (end, parameters, ends, 4 if chunk > 1 << 16 else 0)]
+        steps = [(sums, parameters, self.tasks, 4)]
+        if not alone:
+            steps.append((end, parameters, ends, 4 if chunk > 1 << 16 else 0))
         program = Program(steps, int(self.cycles))
         kept = (table, *strip.residues)
         return WeightPlan(form, self.tasks, self.chunks, shared + thread * self.threads, self.threads, program, kept)
