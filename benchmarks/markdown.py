@@ -21,6 +21,7 @@ MEASURES = {
     "filters": "Filters on images and signals.",
     "latency": "The smallest useful calls, and what starting costs.",
     "memory": "Peak bytes beyond inputs and outputs.",
+    "drawn": "Convolutions drawn at random, by the direct method, alone: x by weight, and options other than one.",
     "scaling": "One extent grows and all else stays; then the greatest of each again on fewer threads.",
 }
 
@@ -133,7 +134,7 @@ def overview(document: Document) -> list[str]:
 def section(group: str, rows: Sequence[Row], document: Document) -> list[str]:
     """A group's means, and all of its rows folded away."""
     head, lines = table.cells(rows, document)
-    notes = [*table.footer(rows), *table.reasons(rows)]
+    notes = [*table.footer(rows), *table.reasons(rows), *table.slow(rows, document)]
     return [
         "",
         f"### {escaped(group)}",

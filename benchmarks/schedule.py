@@ -105,8 +105,7 @@ def threaded(cases: list[Case], count: int, wanted: str = "") -> list[Case]:
 
 
 def on_one_thread(cases: list[Case], wanted: str = "") -> list[Case]:
-    """The cases that fastconv has for itself, named for one thread: there a kernel's part of the roof is plainest."""
-    renamed = [
-        replace(case, group=f"{case.group}, 1 thread", name=f"{case.name}, 1 thread") for case in cases if case.alone
-    ]
+    """The layers that fastconv has for itself, named for one thread: there a kernel's part of the roof is plainest."""
+    alone = [case for case in cases if case.alone and case.suite == "layers"]
+    renamed = [replace(case, group=f"{case.group}, 1 thread", name=f"{case.name}, 1 thread") for case in alone]
     return [case for case in renamed if wanted in case.key]

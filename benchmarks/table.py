@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import units
+from . import slowest, units
 from .results import (
     COARSE,
     STAGES,
@@ -40,7 +40,7 @@ def text(document: Document, width: int | None = None) -> str:
     for (suite, group), rows in grouped(document["rows"]).items():
         lines += ["", f"{suite}: {group}", *aligned(*cells(rows, document), width=width)]
         lines += [f"  {line}" for line in footer(rows)]
-        lines += [f"  {line}" for line in reasons(rows)]
+        lines += [f"  {line}" for line in [*reasons(rows), *slow(rows, document)]]
         starts = len(lines) if suite == "latency" else starts
     if document["startup"]:
         block = ["", "latency: startup, each in a fresh process", *aligned(*startup(document), width=width)]
@@ -127,6 +127,11 @@ def footer(rows: Sequence[Row]) -> list[str]:
         )
         lines.append("geometric mean to each: " + ", ".join(each(rows)))
     return lines + curve(rows)
+
+
+def slow(rows: Sequence[Row], document: Document) -> list[str]:
+    """The slowest of the drawn shapes."""
+    return slowest.lines(rows, document["roofs"]) if rows[0]["case"]["suite"] == "drawn" else []
 
 
 def each(rows: Sequence[Row]) -> Iterable[str]:

@@ -86,6 +86,9 @@ class Worker:
             self.calls[variant] = call
             self.outputs[variant] = sum(array.nbytes for array in arrays.values())
             del answer, arrays  # the next variant needs the memory
+        remark = getattr(self.peer, "remark", None)
+        if remark and reply["variants"]:
+            reply["remark"] = remark(case)
         if not reply["variants"]:
             seconds = min(filter(None, reply["not_tried"].values()), default=0.0)
             return {"status": "left out", "reason": f"expected {seconds:.0f} s a call", "not_tried": known}

@@ -56,6 +56,8 @@ class Explanation:
         Bytes beside inputs and output.
     expected : float or None
         Seconds, by the plan's count of cycles.
+    parts : dict or None
+        Seconds of these, by what needs them.
     measured : float or None
         Seconds, the median of many calls on random numbers.
     roof : float or None
@@ -80,6 +82,7 @@ class Explanation:
     threads: int | None = None
     workspace: int | None = None
     expected: float | None = None
+    parts: dict[str, float] | None = None
     measured: float | None = None
     roof: float | None = None
     assembly: str | None = None
@@ -93,6 +96,13 @@ class Explanation:
     def fraction(self) -> float | None:
         """Of the roof, as measured; more than 1 where an algorithm needs fewer operations than the definition."""
         return self.speed / self.roof if self.speed and self.roof else None
+
+    def shares(self, least: float = 0.02) -> str:
+        """The parts of the expected time in per cent, the largest first, without those of less than `least` of it."""
+        parts = sorted((self.parts or {}).items(), key=lambda part: -part[1])
+        whole = sum(seconds for _, seconds in parts)
+        shown = [f"{name} {100 * seconds / whole:.0f} %" for name, seconds in parts if seconds >= least * whole]
+        return ", ".join(shown) if len(parts) > 1 else ""
 
     def __repr__(self) -> str:
         """A table, a line for all that is known."""
@@ -108,6 +118,7 @@ class Explanation:
             "tasks": f"{self.tasks} on {self.threads} thread{'s' * (self.threads != 1)}" if self.tasks else None,
             "workspace": told(self.workspace, BYTES),
             "expected time": told(self.expected, TIMES),
+            "of which": self.shares() or None,
             "measured time": told(self.measured, TIMES),
             "speed": told(self.speed, FLOPS, "/s"),
             "roof": told(self.roof, FLOPS, "/s"),

@@ -15,7 +15,7 @@ from shapes import Case
 
 import fastconv as fc
 import fastconv.functional as F
-from fastconv.backends.cpu import plans, weight_plans
+from fastconv.backends.cpu import plans, tile_choice, weight_plans
 
 EXTENT = {1: 70, 2: 14, 3: 5}  # pixels beyond the filter's, at most
 CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33]
@@ -129,8 +129,8 @@ def few_tiles(seed):
         return found[np.random.default_rng([seed, hash(geometry) & 0xFFFFFFFF]).integers(len(found))]
 
     def best_tile(sum_, lanes, registers):
-        pixels = [t for t in plans.pixel_tiles(sum_, lanes, registers) if tile_shape(t, lanes) in PIXEL_TILES]
-        filters = [t for t in plans.filter_tiles(sum_, lanes, registers) if tile_shape(t, lanes) in FILTER_TILES]
+        pixels = [t for t in tile_choice.pixel_tiles(sum_, lanes, registers) if tile_shape(t, lanes) in PIXEL_TILES]
+        filters = [t for t in tile_choice.filter_tiles(sum_, lanes, registers) if tile_shape(t, lanes) in FILTER_TILES]
         return one_of([*pixels, *filters], (sum_.axes, sum_.filters, sum_.channels, sum_.groups, sum_.images))
 
     def filter_forms(layout, registers):
@@ -148,7 +148,7 @@ def few_tiles(seed):
         mock.patch.object(weight_plans.Layout, "filter_forms", filter_forms),
         mock.patch.object(weight_plans.Layout, "pixel_forms", return_value=[]),
         *(mock.patch.object(module, "SMALL", -1.0) for module in (plans, weight_plans)),
-        *(mock.patch.object(module, "cache_bytes", cache_bytes) for module in (plans, weight_plans)),
+        *(mock.patch.object(module, "cache_bytes", cache_bytes) for module in (plans, tile_choice, weight_plans)),
         mock.patch.object(plans, "GRAIN", 1.0),
     ]
     forget()

@@ -6,6 +6,7 @@ from differences import TOLERANCE, central_difference, disguises
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.testing import assert_array_equal
 
 import fastconv as fc
 import fastconv.functional as F
@@ -202,3 +203,23 @@ def test_results_do_not_depend_on_threads(rng):
 def test_bad_calls(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(("name", "exact"), [("tanh", np.tanh), ("sigmoid", lambda x: 1 / (1 + np.exp(-x)))])
+def test_single_precision_is_the_nearest_number_but_for_a_few(name, exact, rng):
+    scales = 10.0 ** np.arange(-44, 4)
+    x = (rng.standard_normal((len(scales), 2001)) * scales[:, None]).astype(np.float32)
+    with fc.use_backend("cpu"):
+        y = getattr(F, name)(x)
+        assert_array_equal(y, np.stack([getattr(F, name)(row) for row in x]))  # wherever a number stands
+    with np.errstate(over="ignore"):
+        expected = exact(x.astype(np.float64))
+    near = expected.astype(np.float32)
+    assert (y == near).mean() > 0.9999
+    assert (np.abs(y - expected) <= np.abs(np.spacing(near))).all()
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], np.float32)
+    with fc.use_backend("cpu"):
+        found = getattr(F, name)(special)
+    wanted = exact(special)
+    assert_array_equal(found, wanted)
+    assert_array_equal(np.signbit(found[:4]), np.signbit(wanted[:4]))

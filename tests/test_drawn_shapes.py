@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from drawn import arrays, calls, draw, few_tiles
 from numpy.testing import assert_allclose, assert_array_equal
+from shapes import Case
 
 import fastconv as fc
 import fastconv.functional as F
@@ -97,3 +98,18 @@ def test_strips_of_a_large_dilation_leave_out_what_no_tap_meets(rank):
     for plan in (lambda g: plans.planned(g, False, 4, 1), lambda g: plans.planned(g, True, 4, 1),
                  lambda g: weight_plans.planned(g, 4, 1)):  # fmt: skip
         assert plan(shape).workspace <= 3**rank * plan(near).workspace  # a block of pixels for each tap
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_images_of_a_task_share_weights(stride):
+    options = {"stride": (stride, stride), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    case = Case(2, (8, 24, 9, 9), (40, 24, 3, 3), options, 5)
+    shape = geometry.convolution(case.x_shape, case.weight_shape, **case.options)
+    found = [plans.planned(shape, backward, 4, 1) for backward in (False, True)]
+    assert all(plan.tasks < case.x_shape[0] for plan in found)
+    single = arrays(case, np.float32)
+    expected = results(case, [array.astype(np.float64) for array in single])
+    once, twice = (results(case, single, threads) for threads in (1, 2))
+    for name, wanted in expected.items():
+        assert_allclose(once[name], wanted, rtol=0, atol=1e-5 * np.abs(wanted).max(), err_msg=name)
+        assert_array_equal(once[name], twice[name], name)

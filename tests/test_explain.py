@@ -109,7 +109,7 @@ def test_the_text_is_an_aligned_table():
     assert len({re.match(r"[a-z]+( [a-z]+)?  +", row).end() for row in rows}) == 1
     labels = [re.split("  +", row)[0] for row in rows]
     assert labels == ["operation", "options", "arithmetic", "memory", "algorithm", "tile", "blocks", "tasks",
-                      "workspace", "expected time"]  # fmt: skip
+                      "workspace", "expected time", "of which"]  # fmt: skip
     assert "conv2d, x (1, 4, 9, 10), weight (6, 4, 3, 3), y (1, 6, 9, 10), float32" in rows[0]
     assert "padding 1" in rows[1]
 
@@ -264,3 +264,16 @@ def test_the_commands_padding(capsys, padding):
 def test_bad_commands_are_told(capsys, words, message):
     assert main(["explain", *words.split()]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_parts_are_those_of_the_plan_that_runs():
+    direct = fc.explain("conv2d", (1, 64, 56, 56), (64, 64, 3, 3), padding=1, algorithm="direct")
+    assert direct.expected == pytest.approx(sum(direct.parts.values()))
+    assert "multiply-adds" in direct.parts
+    assert "of which" in str(direct)
+    for operation, filters in (("conv2d", "pixels"), ("conv2d_weight_grad", "taps")):
+        found = fc.explain(operation, (1, 64, 56, 56), (64, 1, 3, 3), padding=1, groups=64)
+        assert "channels in the vectors' lanes" in found.tile
+        assert filters in found.tile
+        found = fc.explain(operation, (1, 64, 56, 56), (64, 1, 3, 3), padding=1, groups=64, assembly=True)
+        assert any(map(explain.MULTIPLY_ADD.match, found.assembly.splitlines()))

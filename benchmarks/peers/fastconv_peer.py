@@ -33,6 +33,15 @@ class Fastconv:
             raise Unsupported(f"fastconv has no {case.operation}")
         return {"default": OPERATIONS[operation](rank, inputs, case.options)}
 
+    def remark(self, case: Case) -> dict[str, Any] | None:
+        """What the plan of a drawn convolution expects: seconds, what they go to, and on how many threads."""
+        if case.suite != "drawn":
+            return None
+        found = fastconv.explain(
+            case.operation, case.arrays["x"], case.arrays["weight"], dtype=case.dtype, **layer(case.options)
+        )
+        return {"expected": found.expected, "parts": found.parts, "threads": found.threads}
+
     def finish(self, answer: Any) -> Any:
         return answer
 

@@ -12,6 +12,7 @@ SUITES = {
     "latency": "latency",
     "memory": "memory",
     "scaling": "scaling",
+    "drawn": "drawn",
 }
 
 

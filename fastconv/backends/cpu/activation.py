@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.cpu import exponentials
 from fastconv.backends.cpu.kernels import kernel
 from fastconv.typing import Array
 
@@ -22,7 +23,7 @@ RATE = math.sqrt(2 / math.pi)
 
 def tanh(x: Array) -> Array:
     """y = tanh x."""
-    return _each(map_tanh, x)
+    return exponentials.mapped(exponentials.TANH, x) if x.dtype == np.float32 else _each(map_tanh, x)
 
 
 def tanh_input_grad(grad_output: Array, y: Array) -> Array:
@@ -32,7 +33,7 @@ def tanh_input_grad(grad_output: Array, y: Array) -> Array:
 
 def sigmoid(x: Array) -> Array:
     """y = 1 / (1 + exp(-x))."""
-    return _each(map_sigmoid, x)
+    return exponentials.mapped(exponentials.SIGMOID, x) if x.dtype == np.float32 else _each(map_sigmoid, x)
 
 
 def sigmoid_input_grad(grad_output: Array, y: Array) -> Array:

@@ -31,6 +31,8 @@ CHUNKS = 16  # of the sums over pixels, where there are few channels
 class Plan:
     """A program with what it needs."""
 
+    kernel: Any  # the body of most of the work
+    tile: str
     tasks: int
     workspace: int
     threads: int
@@ -153,7 +155,8 @@ class Layout:
         values = self.words(**places, PER_THREAD=thread, STRIP=packed, SCRATCH=scratch)
         tasks = self.images * self.vectors * self.axes[0].count * self.blocks
         kernel = depthwise.sums_body(self.item, self.lanes, columns, wide.step)
-        return self.plan([(kernel, values, tasks, 4)], 4096 + thread * self.threads, (table, pixels, *tables))
+        tile = f"{self.lanes} channels x {columns} pixels"
+        return self.plan(tile, [(kernel, values, tasks, 4)], 4096 + thread * self.threads, (table, pixels, *tables))
 
     def gradient(self) -> Plan:
         """The gradient of the weights."""
@@ -172,10 +175,12 @@ class Layout:
         sums = depthwise.gradient_body(self.item, self.lanes, taps, wide.step)
         end = depthwise.gradient_end(self.item, self.lanes, taps)
         steps = [(sums, values, chunks * self.vectors, 4), (end, values, self.vectors, 0)]
-        return self.plan(steps, shared + thread * self.threads, (table, pixels))
+        tile = f"{self.lanes} channels x {taps} taps"
+        return self.plan(tile, steps, shared + thread * self.threads, (table, pixels))
 
-    def plan(self, steps: list[Any], workspace: int, kept: tuple[Array, ...]) -> Plan:
+    def plan(self, tile: str, steps: list[Any], workspace: int, kept: tuple[Array, ...]) -> Plan:
         """The program with what it needs."""
         program = Program(steps, int(self.cycles))
         no_bias = np.zeros(self.channels, f"f{self.item}")
-        return Plan(steps[0][2], workspace, self.threads, self.backward, no_bias, program, kept)
+        tile += ", channels in the vectors' lanes"
+        return Plan(steps[0][0], tile, steps[0][2], workspace, self.threads, self.backward, no_bias, program, kept)

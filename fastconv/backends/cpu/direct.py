@@ -57,14 +57,17 @@ def direct_body(item: int, lanes: int) -> Any:
 
     @njit
     def phases_of(plan, arrays, job, buffer, thread):  # type: ignore[no-untyped-def]
-        """A panel's phases, into the thread's buffer."""
-        seen = own_panel(plan, arrays, job, thread)
+        """A panel's phases, into the thread's buffer; of one without taps a row stands for all."""
+        seen, rows = own_panel(plan, arrays, job, thread), word(job, s.HIGH)
         set_word(job, s.FILTER_PITCH, word(plan, s.BUFFER_FILTER))
-        set_word(job, s.ROW_PITCH, word(plan, s.BUFFER_ROW))
         for phase in range(word(plan, s.ALL_PHASES)):
+            pitch = s.buffer_pitch(plan, phase)
             set_word(job, s.PHASE, phase)
+            set_word(job, s.ROW_PITCH, pitch)
+            set_word(job, s.HIGH, rows if pitch else word(plan, s.TILE_ROWS))
             set_word(job, s.RESULT, buffer + phase * word(plan, s.BUFFER_PHASE))
             call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
+        set_word(job, s.HIGH, rows)
 
     @njit
     def task_of(plan, task):  # type: ignore[no-untyped-def]

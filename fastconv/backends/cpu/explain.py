@@ -10,10 +10,10 @@ from numba import njit
 
 from fastconv import threads
 from fastconv.backends.cpu import (
+    depthwise_plans,
     direct,
     fourier,
     launching,
-    plans,
     strips,
     weight_gradient,
     weight_plans,
@@ -24,10 +24,13 @@ from fastconv.backends.cpu import (
 )
 from fastconv.backends.cpu import roof as roofs
 from fastconv.backends.cpu.algorithms import choose
+from fastconv.backends.cpu.algorithms import direct_plan as planned
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.native import BODY
+from fastconv.backends.cpu.tile_choice import ARITHMETIC
 from fastconv.geometry import Convolution
 
+COPIES, COPY = "copies of the input", 0.5  # cycles of a number
 M = 4  # pixels of Winograd's tiles, as the calls have it
 DENSE = 0.4  # of a loop's lines that are multiply-adds: 0.45 to 0.7 in products, 0.1 to 0.3 in transforms
 MULTIPLY_ADD = re.compile(r"\s+(vf[n]?m(add|sub)|fml[as]\b|fn?m(add|sub)\b)")
@@ -44,8 +47,8 @@ def plan(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str
     describe = {"direct": direct_plan, "winograd": winograd_plan, "fft": fourier_plan}[name]
     found = describe(geometry, which, dtype.itemsize, min(count, launching.LIMIT))
     share = -(-found["tasks"] // found["threads"]) / found["tasks"]  # the last round of tasks may leave threads idle
-    cycles = found.pop("cycles")
-    return {"algorithm": name, **found, "expected": cycles * share / roofs.cycles_a_second()}
+    parts = {part: cycles * share / roofs.cycles_a_second() for part, cycles in found.pop("parts").items() if cycles}
+    return {"algorithm": name, **found, "expected": sum(parts.values()), "parts": parts}
 
 
 def roof(dtype: np.dtype[Any]) -> float | None:
@@ -71,19 +74,34 @@ def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm:
 
 def direct_plan(geometry: Convolution, which: str, item: int, count: int) -> dict[str, Any]:
     """That of the direct algorithm."""
-    if which == "weight_grad":
-        return weight_plan(weight_plans.planned(geometry, item, count), vectors().lanes(item))
-    found = plans.planned(geometry, which == "input_grad", item, count)
+    found = planned(geometry, which, item, count)
+    if isinstance(found, depthwise_plans.Plan):
+        return depthwise_plan(found, geometry.flops / (4 * vectors().lanes(item)))
+    if isinstance(found, weight_plans.WeightPlan):
+        return weight_plan(found, vectors().lanes(item))
     words, tile = found.program.parameters[-1], found.tile
     places = strips.ROW_BLOCKS, strips.COLUMN_BLOCKS, strips.SHARES, strips.PANELS
     rows, columns, shares, panels = (int(words[place]) for place in places)
+    scale = found.program.work / tile.cycles
     return {
         "tile": f"{tile.filters} filters x {tile.rows} x {tile.columns} pixels, {tile.kind} in the vectors' lanes",
         "blocks": f"{rows} x {columns} of pixels x {shares} of the filters, which are {panels} tiles",
         "tasks": found.tasks,
         "threads": found.threads,
         "workspace": found.workspace,
-        "cycles": float(found.program.work),
+        "parts": {name: cycles * scale for name, cycles in tile.parts.items()} | {COPIES: COPY * found.copied},
+    }
+
+
+def depthwise_plan(found: depthwise_plans.Plan, useful: float) -> dict[str, Any]:
+    """That of a depthwise layer, whose multiply-adds take so many cycles at least."""
+    return {
+        "tile": found.tile,
+        "blocks": "vectors of channels x rows",
+        "tasks": found.tasks,
+        "threads": found.threads,
+        "workspace": found.workspace,
+        "parts": {ARITHMETIC: useful, "channels turned, and loads": found.program.work - useful},
     }
 
 
@@ -98,7 +116,7 @@ def weight_plan(found: weight_plans.WeightPlan, lanes: int) -> dict[str, Any]:
         "tasks": found.tasks,
         "threads": found.threads,
         "workspace": found.workspace,
-        "cycles": float(found.program.work),
+        "parts": {"sums over pixels": float(found.program.work)},
     }
 
 
@@ -123,7 +141,7 @@ def winograd_plan(geometry: Convolution, which: str, item: int, count: int) -> d
         "tasks": int(tasks),
         "threads": count,
         "workspace": workspace,
-        "cycles": winograd.cost(geometry, which),
+        "parts": {"transforms and products": winograd.cost(geometry, which)},
     }
 
 
@@ -136,19 +154,21 @@ def fourier_plan(geometry: Convolution, which: str, item: int, count: int) -> di
         "tasks": 1,
         "threads": 1,
         "workspace": found.workspace,
-        "cycles": fourier.cost(geometry, which, item),
+        "parts": {"transforms and products": fourier.cost(geometry, which, item)},
     }
 
 
 def direct_body(geometry: Convolution, which: str, item: int, count: int) -> Any:
     """The body with the tile of the direct algorithm."""
-    lanes = vectors().lanes(item)
-    if which == "weight_grad":
-        form = weight_plans.planned(geometry, item, count).form
+    lanes, found = vectors().lanes(item), planned(geometry, which, item, count)
+    if isinstance(found, depthwise_plans.Plan):
+        return found.kernel
+    if isinstance(found, weight_plans.WeightPlan):
+        form = found.form
         if form.kind == "pixels":
             return weight_gradient.pixels_sums(item, lanes, form.starts)
         return weight_gradient.filters_sums(item, lanes, form.starts, form.columns, form.vectors)
-    tile = plans.planned(geometry, which == "input_grad", item, count).tile
+    tile = found.tile
     if tile.kind == "filters":
         return direct.filters_panel(item, lanes, tile.rows, tile.columns, tile.vectors)
     return direct.pixels_panel(item, lanes, tile.filters, tile.rows, tile.vectors)

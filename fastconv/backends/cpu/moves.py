@@ -123,7 +123,7 @@ def copy_rows(
             found = [e.load(row, offset) for offset in offsets]
         else:
             found = [e.masked_load(mask, row, offset) for mask, offset in zip(wanted, offsets, strict=True)]
-        return found[0] if step == 1 else e.shuffle(*found, even)
+        return found[0] if step == 1 else e.shuffle(found[0], found[1], even)
 
     at_first, at_last, rest = masks(e.long(0)), masks(last), e.b.sub(span, e.b.mul(last, e.long(e.lanes)))
     stored = e.first(rest)

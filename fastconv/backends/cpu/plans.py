@@ -10,69 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu import axes, direct, machine
+from fastconv.backends.cpu import direct, machine
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.axes import Axis
 from fastconv.backends.cpu.layout import LINE, Strip, up
 from fastconv.backends.cpu.machine import Vectors, cache_bytes
 from fastconv.backends.cpu.native import Program, code
+from fastconv.backends.cpu.tile_choice import Sum, Tile, best_tile, cut_of, described
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
-STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
-LOAD, WEIGHT = 0.18, 0.3  # cycles that loading a number or a vector of weights adds, and a weight of its own address
-ALIGNED, CROSSING, OFTEN = 0.45, 0.65, 0.4  # and a vector of pixels, also where it crosses lines, or comes from far
-SINGLE_FAR, SINGLE_FARTHER = 2.0, 20.0  # and some weights of which each line of the cache has no more
-AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
-FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
 NEAR = 8 << 20  # bytes of a source that is read in small blocks: memory gives more in long runs
-PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
-CUT = 0.4  # of the first cache, for the weights of a cut
 NARROW = 16  # bytes of which a strip's row has a multiple, where its pixels are loaded as single numbers
 RUN = 16  # small groups, or images, of a task at most
 COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
 GRAIN = 40_000.0  # cycles below which a task is not split further
 PARTS = 4  # tasks of each thread, for balance
 SMALL = 30_000.0  # cycles of a whole call below which one thread does it
-
-
-@dataclass(frozen=True)
-class Sum:
-    """A convolution's sum over taps, forward or backward, with its weights' layout in bytes."""
-
-    groups: int
-    channels: int  # of the source, in a group
-    filters: int  # channels of the output, in a group
-    images: int
-    axes: tuple[Axis, Axis, Axis]
-    item: int
-    filter_step: int
-    channel_step: int
-    group_step: int
-    kernel: tuple[int, int, int]
-    gaps: bool  # whether zeros stand for pixels that are not there, which weights must not meet
-
-    @property
-    def weights(self) -> int:
-        """Bytes of a group's weights."""
-        return self.filters * self.channels * prod(self.kernel) * self.item
-
-    @property
-    def taps(self) -> float:
-        """Of an output pixel, the mean over phases."""
-        return self.channels * prod(self.kernel) / prod(len(a.phases) for a in self.axes)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A register tile: `lead` filters or none, rows of pixels, and pixels or vectors across."""
-
-    kind: str  # what is in its lanes: "filters" or "pixels"
-    filters: int  # of a panel
-    rows: int
-    columns: int
-    vectors: int
-    cycles: float  # of all tiles of an image, without padding and packing
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +39,7 @@ class Plan:
     threads: int
     in_place: bool
     finite_weights: bool  # whether it must not be used for others; the workspace begins with what was found
+    copied: int  # numbers that all tasks copy into their strips
     no_bias: Array
     program: Program
     kept: tuple[Array, ...]  # tables that the program refers to by their addresses
@@ -97,89 +51,12 @@ def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> P
     return build(described(geometry, backward, item), threads, machine.vectors())
 
 
-def described(geometry: Convolution, backward: bool, item: int) -> Sum:
-    """The geometry as a sum over taps."""
-    groups = geometry.groups
-    inner, outer = geometry.in_channels // groups, geometry.out_channels // groups
-    taps = prod(geometry.kernel_size)
-    found = axes.backward(geometry) if backward else axes.forward(geometry)
-    kernel = (1, 1, 1, *geometry.kernel_size)[-3:] if taps > 1 else (1, 1, 1)
-    near, far = taps * item, inner * taps * item
-    channels, filters = (outer, inner) if backward else (inner, outer)
-    steps = (near, far) if backward else (far, near)
-    return Sum(groups, channels, filters, geometry.batch, tuple(found), item, *steps, outer * far, kernel, backward)  # type: ignore[arg-type]
-
-
 def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
     """Choose tile and blocks, and write the program."""
     lanes = registers.lanes(sum_.item)
     tile = best_tile(sum_, lanes, registers.registers)
     layout = Layout(sum_, tile, lanes, threads)
     return layout.plan()
-
-
-def best_tile(sum_: Sum, lanes: int, registers: int) -> Tile:
-    """The tile that takes the fewest cycles."""
-    return min([*pixel_tiles(sum_, lanes, registers), *filter_tiles(sum_, lanes, registers)], key=lambda t: t.cycles)
-
-
-def rate(sums: int, loads: float) -> float:
-    """Cycles of a step: two multiply-adds a cycle, which loads disturb, and four cycles until a sum can go on."""
-    return max(sums / 2 + LOAD * loads, 4.0)
-
-
-def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
-    """Tiles with pixels in the lanes."""
-    _, height, width = sum_.axes
-    wanted = -(-width.count // lanes)
-    turned = 0.0
-    if sum_.filter_step == sum_.item:  # a weight's neighbours belong to other tiles
-        turned = SINGLE_FAR * (sum_.weights > cache_bytes(1, 1 << 15)) + SINGLE_FARTHER * (
-            sum_.weights > cache_bytes(2, 1 << 20) // 2
-        )
-    found = []
-    for filters, rows, across in product((1, 2, 3, 4, 6, 8), (1, 2, 3, 4, 6), (1, 2, 3, 4, 5, 6, 7, 8, 10)):
-        vectors = rows * across
-        if filters * vectors + vectors + 1 > registers - 1 or across > wanted or rows > height.count:
-            continue
-        if filters > sum_.filters and filters > 1:
-            continue
-        tiles = -(-sum_.filters // filters) * -(-height.count // rows) * -(-wanted // across)
-        load = CROSSING if len(width.shifts) > 1 else ALIGNED
-        load += OFTEN * (sum_.channels * vectors * lanes * sum_.item > cache_bytes(1, 1 << 15) * 5 // 8)
-        step = max(filters * vectors / 2 + WEIGHT * filters + load * vectors, 4.0) + turned
-        cycles = tiles * (step * sum_.taps + 1.5 * filters * vectors + 30)
-        found.append(Tile("pixels", filters, rows, across * lanes, across, cycles))
-    return found
-
-
-def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
-    """Tiles with filters in the lanes."""
-    _, height, width = sum_.axes
-    pixels = sum_.images * prod(a.count * len(a.phases) for a in sum_.axes)
-    found = []
-    for vectors, rows, columns in product((1, 2, 3, 4), (1, 2, 3, 4), range(3, 15)):
-        sums = rows * columns * vectors
-        if sums + vectors + 1 > registers or columns > width.count or rows > height.count:
-            continue
-        panels = -(-sum_.filters // (lanes * vectors))
-        tiles = panels * -(-height.count // rows) * -(-width.count // columns)
-        stores = STORE * lanes * rows * vectors * -(-columns // lanes)
-        pack = PACK_TOGETHER if sum_.filter_step == sum_.item else PACK
-        packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * pack
-        together = -(-height.count // rows) * -(-width.count // columns)  # tiles that meet the same weights, at most
-        far = (FARTHER if sum_.weights > cache_bytes(2, 1 << 20) // 2 else FAR) * vectors / together
-        cuts = -(-sum_.taps // cut_of(vectors * lanes * sum_.item)) if together > 1 else 1
-        ends = stores + cuts * 30 + (cuts - 1) * AGAIN * sums
-        cycles = tiles * ((rate(sums, rows * columns + vectors) + far) * sum_.taps + ends)
-        cycles += packing * prod(a.count for a in sum_.axes)
-        found.append(Tile("filters", lanes * vectors, rows, columns, vectors, cycles))
-    return found
-
-
-def cut_of(width: int) -> int:
-    """Taps of a panel whose weights, `width` bytes for each, leave enough of the first cache to the pixels."""
-    return max(1, int(cache_bytes(1, 1 << 15) * CUT) // width)
 
 
 class Layout:
@@ -390,9 +267,9 @@ class Layout:
         workspace = shared + thread * self.threads
         kept = [*kept, *strip.residues, phases]
         no_bias = np.zeros(sum_.groups * sum_.filters, f"f{item}")
-        return Plan(
-            sum_, tile, self.tasks, workspace, self.threads, self.in_place, careful, no_bias, program, tuple(kept)
-        )
+        copied = 0 if self.in_place else self.tasks * self.run * strip.channel * sum_.channels // item
+        sizes = self.tasks, workspace, self.threads
+        return Plan(sum_, tile, *sizes, self.in_place, careful, copied, no_bias, program, tuple(kept))
 
     def panel_body(self) -> Any:
         """The body with the tile."""

@@ -136,6 +136,12 @@ def fill_body(item: int, lanes: int) -> Any:
     return fill
 
 
+@njit
+def buffer_pitch(plan, phase):  # type: ignore[no-untyped-def]
+    """Bytes from a row to the next of a phase in the buffer: none if it has no taps, so that all rows are alike."""
+    return word(plan, BUFFER_ROW) if word(word(plan, PHASE_TABLE), 4 * phase) else 0
+
+
 def join_for(item: int, lanes: int) -> Any:
     """`join` for numbers of `item` bytes in vectors of so many lanes."""
 
@@ -150,23 +156,25 @@ def join_for(item: int, lanes: int) -> Any:
                 if plane >= word(plan, TARGET):
                     break
                 for b in range(down):
-                    phase = buffer + f * word(plan, BUFFER_FILTER) + (a * down + b) * across * word(plan, BUFFER_PHASE)
+                    first = (a * down + b) * across
+                    phase = buffer + f * word(plan, BUFFER_FILTER) + first * word(plan, BUFFER_PHASE)
                     for i in range(rows):
                         line = (row + i) * down + b
                         if line >= height:
                             break
-                        source = phase + i * word(plan, BUFFER_ROW)
                         target = y + f * word(plan, FILTER_BYTES)
                         target += ((plane * height + line) * width + column * across) * item
                         pairs = min(columns, (width - column * across) // 2)
                         if across == 2:
-                            copy_between(item, lanes, source, source + word(plan, BUFFER_PHASE), pairs, target)
+                            even = phase + i * buffer_pitch(plan, first)
+                            odd = phase + word(plan, BUFFER_PHASE) + i * buffer_pitch(plan, first + 1)
+                            copy_between(item, lanes, even, odd, pairs, target)
                             if pairs < columns:
-                                copy_numbers(item, lanes, source + pairs * item, 1, target + 2 * pairs * item)
+                                copy_numbers(item, lanes, even + pairs * item, 1, target + 2 * pairs * item)
                         else:
                             for c in range(across):
                                 count = min(columns, (width - column * across - c + across - 1) // across)
-                                from_ = source + c * word(plan, BUFFER_PHASE)
+                                from_ = phase + c * word(plan, BUFFER_PHASE) + i * buffer_pitch(plan, first + c)
                                 copy_apart(item, lanes, from_, item, count, target + c * item, across * item)
 
     return join

@@ -16,7 +16,8 @@ from fastconv.backends.cpu import weight_gradient as w
 from fastconv.backends.cpu.layout import LINE, Strip, up
 from fastconv.backends.cpu.machine import cache_bytes, vectors
 from fastconv.backends.cpu.native import Program, code
-from fastconv.backends.cpu.plans import RUN, SMALL, rate
+from fastconv.backends.cpu.plans import RUN, SMALL
+from fastconv.backends.cpu.tile_choice import rate
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 

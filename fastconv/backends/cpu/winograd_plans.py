@@ -9,7 +9,7 @@ from typing import Any
 from fastconv.backends.cpu import machine, native, winograd_gradient
 from fastconv.backends.cpu.winograd_blocks import Layout, padded
 from fastconv.backends.cpu.winograd_bodies import CHANNELS, blocks_body, filters_body, inputs_body, tiles_body
-from fastconv.backends.cpu.winograd_tiles import FLOAT
+from fastconv.backends.cpu.winograd_tiles import FLOAT, LINE
 from fastconv.geometry import Convolution
 
 RUN = 28  # tiles in a row of a block, at most: a strip of them stays in the first-level cache
@@ -156,8 +156,9 @@ def work(task: Problem, m: int) -> int:
 
 # Cycles that one thread takes to transform a vector's tile of the input, of grad_output, of the output, and a vector's
 # filter either way, with its share of copies and of what comes from memory.
-INPUT, GRAD, OUTPUT, FILTER = 340.0, 220.0, 230.0, 200.0
-FLUSH = 1.05  # a product's time over that of its arithmetic
+INPUT, GRAD, OUTPUT, FILTER = 400.0, 260.0, 300.0, 200.0
+FLUSH = 1.3  # a product's time over that of its arithmetic
+FAR = 3.0  # cycles for a line of transformed filters that don't stay in the second cache, for each block of tiles
 
 
 def cost(geometry: Convolution, operation: str, m: int = 4, kept: bool = False) -> float:
@@ -174,6 +175,9 @@ def cost(geometry: Convolution, operation: str, m: int = 4, kept: bool = False) 
         inputs = tiles * (INPUT * inner * sizes.o_blocks + GRAD * outer * sizes.c_blocks)
         return inputs + product + FILTER * outer * task.channels * task.groups * sizes.parts
     transforms = tiles * scale * (INPUT * inner + OUTPUT * outer)
+    filters = filter_sizes(task, m, task.channels)[1]
+    if filters > machine.cache_bytes(2, 1 << 20) // 2 and tiles > TILES:
+        transforms += FAR * filters / LINE * -(-tiles // TILES)
     return transforms + product + (0.0 if kept else FILTER * scale * outer * task.channels * task.groups)
 
 
