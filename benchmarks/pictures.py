@@ -120,6 +120,7 @@ def roofline(document: Document, suite: str) -> Figure | None:
             (case["flops"] / case["traffic"], case["flops"] / row["seconds"]["fastconv"] / 1e9)
             for row in rows
             if row["seconds"].get("fastconv") and (case := row["case"])["flops"] and case["traffic"]
+            if row["threads"] == document["threads"]
         ]
         for (name, group), rows in grouped(document["rows"]).items()
         if name == suite
@@ -140,7 +141,7 @@ def roofline(document: Document, suite: str) -> Figure | None:
         label = f"{dtype} roof: {peak:.0f} GFLOP/s, {roof['bytes'] / 1e9:.1f} GB/s"
         heights = [min(peak, x * roof["bytes"] / 1e9) for x in span]
         ax.plot(span, heights, line, color="black", lw=1.4, label=label, zorder=1)
-    for (group, found), colour, marker in zip(points.items(), cycle(GROUPS), cycle(MARKERS), strict=False):
+    for (group, found), colour, marker in zip(points.items(), cycle(GROUPS), cycle(MARKERS[:-1]), strict=False):
         x, y = zip(*found, strict=True)
         ax.scatter(x, y, s=26, color=colour, marker=marker, alpha=0.75, linewidths=0, label=group, zorder=2)
     ax.set(
