@@ -148,7 +148,7 @@ def roofline(document: Document, suite: str) -> Figure | None:
         xscale="log",
         yscale="log",
         xlim=(low, high),
-        title=f"{suite}: fastconv under the machine's roofs, {threads_of(document['threads'])}",
+        title=f"{suite}: fastconv under the machine's roofs, {units.threads(document['threads'])}",
         xlabel="FLOPs of the direct method / byte of inputs and outputs",
         ylabel="GFLOP/s",
     )
@@ -279,7 +279,7 @@ def scaling(document: Document) -> Figure | None:
         curve(ax, group, rows)
     if threads:
         gains(axes[panels - 1], threads)
-    figure.suptitle(f"Cost against work, {threads_of(document['threads'])}")
+    figure.suptitle(f"Cost against work, {units.threads(document['threads'])}")
     return figure
 
 
@@ -320,11 +320,6 @@ def gains(ax: Any, rows: Sequence[Row]) -> None:
     ax.set_xticks(sorted({count for points in lines.values() for count, _ in points}))
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=8)
-
-
-def threads_of(count: int) -> str:
-    """A number of threads."""
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def shortened(name: str, most: int = 64) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain, zip_longest
 from statistics import median
 
-from . import suites
+from . import suites, units
 from .case import Case
 
 QUICK = 110.0  # seconds after which a quick run begins nothing more, so that it answers in two minutes
@@ -97,10 +97,8 @@ def threaded(cases: list[Case], count: int, wanted: str = "") -> list[Case]:
     for case in cases:
         if case.suite == "scaling" and case.flops >= greatest.get(case.group, case).flops:
             greatest[case.group] = case
-    unit = "thread" if count == 1 else "threads"
-    renamed = [
-        replace(case, group="threads", name=f"{case.name}, {count} {unit}") for _, case in sorted(greatest.items())
-    ]
+    told = units.threads(count)
+    renamed = [replace(case, group="threads", name=f"{case.name}, {told}") for _, case in sorted(greatest.items())]
     return [case for case in renamed if wanted in case.key]
 
 

@@ -31,9 +31,4 @@ def reason(row: Row) -> str:
     rest["a call's own cost, and waiting for memory and threads"] = seconds - remark["expected"]
     found = sorted(((part, name) for name, part in rest.items() if part > 0), reverse=True)
     shown = ", ".join(f"{name} {units.percent(part / seconds)}" for part, name in found[:2])
-    return f"on {counted(remark['threads'])}: {shown}"
-
-
-def counted(count: int) -> str:
-    """A number of threads."""
-    return "1 thread" if count == 1 else f"{count} threads"
+    return f"on {units.threads(remark['threads'])}: {shown}"

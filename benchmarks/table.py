@@ -211,7 +211,7 @@ def startup_reasons(document: Document) -> list[str]:
 def roof_lines(document: Document) -> list[str]:
     """The roofs, a line for each number of threads."""
     return [
-        f"Roofs on {count} {'thread' if count == '1' else 'threads'}: {roof['float32'] / 1e9:.0f} GFLOP/s float32, "
+        f"Roofs on {units.threads(int(count))}: {roof['float32'] / 1e9:.0f} GFLOP/s float32, "
         f"{roof['float64'] / 1e9:.0f} GFLOP/s float64, {roof['bytes'] / 1e9:.1f} GB/s."
         for count, roof in document["roofs"].items()
     ]

@@ -43,3 +43,8 @@ def digits(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """A fraction."""
     return NOTHING if value is None else f"{100 * value:.0f} %" if value >= 0.01 else f"{100 * value:.1g} %"
+
+
+def threads(count: int) -> str:
+    """A number of threads."""
+    return "1 thread" if count == 1 else f"{count} threads"

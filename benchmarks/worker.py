@@ -86,13 +86,17 @@ class Worker:
             self.calls[variant] = call
             self.outputs[variant] = sum(array.nbytes for array in arrays.values())
             del answer, arrays  # the next variant needs the memory
-        remark = getattr(self.peer, "remark", None)
-        if remark and reply["variants"]:
-            reply["remark"] = remark(case)
+        remark = self.remark(case) if reply["variants"] else None
+        if remark:
+            reply["remark"] = remark
         if not reply["variants"]:
             seconds = min(filter(None, reply["not_tried"].values()), default=0.0)
             return {"status": "left out", "reason": f"expected {seconds:.0f} s a call", "not_tried": known}
         return reply
+
+    def remark(self, case: Case) -> Any:
+        """What the peer has to say of a case beside its answer; most say nothing."""
+        return self.peer.remark(case) if hasattr(self.peer, "remark") else None
 
     def turn(self, variants: list[str] | None = None) -> dict[str, Any]:
         """Seconds a call, a few samples of each of these variants."""

@@ -49,6 +49,11 @@ class Sum:
         return self.filters * self.channels * prod(self.kernel) * self.item
 
     @property
+    def far(self) -> bool:
+        """Whether the weights come from behind the second cache."""
+        return self.weights > cache_bytes(2, 1 << 20) // 2
+
+    @property
     def taps(self) -> float:
         """Of an output pixel, the mean over phases."""
         return self.channels * prod(self.kernel) / prod(len(a.phases) for a in self.axes)
@@ -107,9 +112,7 @@ def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     wanted = -(-width.count // lanes)
     turned = 0.0
     if sum_.filter_step == sum_.item:  # a weight's neighbours belong to other tiles
-        turned = SINGLE_FAR * (sum_.weights > cache_bytes(1, 1 << 15)) + SINGLE_FARTHER * (
-            sum_.weights > cache_bytes(2, 1 << 20) // 2
-        )
+        turned = SINGLE_FAR * (sum_.weights > cache_bytes(1, 1 << 15)) + SINGLE_FARTHER * sum_.far
     found = []
     for filters, rows, across in product((1, 2, 3, 4, 6, 8), (1, 2, 3, 4, 6), (1, 2, 3, 4, 5, 6, 7, 8, 10)):
         vectors = rows * across
@@ -143,7 +146,7 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         pack = PACK_TOGETHER if sum_.filter_step == sum_.item else PACK
         packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * pack
         together = -(-height.count // rows) * -(-width.count // columns)  # tiles that meet the same weights, at most
-        far = (FARTHER if sum_.weights > cache_bytes(2, 1 << 20) // 2 else FAR) * vectors / together
+        far = (FARTHER if sum_.far else FAR) * vectors / together
         cuts = -(-sum_.taps // cut_of(vectors * lanes * sum_.item)) if together > 1 else 1
         parts = shared_parts(sum_, lanes, tiles * sums)
         parts[LOADS] = tiles * sum_.taps * (rate(sums, rows * columns + vectors) - sums / 2)
