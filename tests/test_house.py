@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up; a module imports only from floors below its own, or from its own.
 FLOORS = [
     {"errors", "files", "typing"},
-    {"geometry", "algorithms", "threads"},
+    {"geometry", "algorithms", "borders", "threads"},
     {"backends"},
     {"functional", "filters"},
     {"explanation", "signal", "ndimage", "template", "nn"},

@@ -22,12 +22,14 @@ MODULES = (
     "activation",
     "convolution",
     "explain",
+    "filtering",
     "linear",
     "loss",
     "normalization",
     "optimizer",
     "pooling",
     "resampling",
+    "template",
 )
 _chosen: ContextVar[str | None] = ContextVar("fastconv backend", default=None)
 

@@ -1,0 +1,248 @@
+"""The register tile of filters of one channel: several output rows, whose windows share the pixels of their rows.
+
+A pixel vector that is loaded feeds every output row that it belongs to. `taps` filter taps lie in a row of the filter,
+`high` rows under each other: out[m, j] = sum over t and r of weights[t, r] * row[m + r][j + t].
+
+A single row is filtered by the same tile. Folded after as many numbers as a vector has, it is an image whose rows are
+its vectors: number v of them holds x[v * lanes + l], and a filter of S taps is one of `lanes` taps by S / lanes rows,
+the last of which may be shorter (`full` taps). So a vector at an odd place, whose load takes twice as long, is loaded
+once for all outputs that need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from fastconv.backends.cpu.native import body, word
+from fastconv.backends.cpu.vectors import Emit, instruction
+
+Value = Any
+
+# Words of the parameters: taps of a row of the filter, those of its last row, rows of the filter, and what lies between
+# two columns of the packed weights, in bytes.
+TAPS, FULL, HIGH, PITCH = range(4)
+WORDS = 4
+# Words of a job: an address that is added to those of the rows; the tables of the rows' and of the results' addresses;
+# another one that is added to these; the packed weights.
+BASE, ROWS, OUT, OUTS, WEIGHTS = range(5)
+JOB = 5
+TOGETHER = 128  # terms of a sum
+SHORT = 7  # rows of a filter up to which a column's weights stay in registers
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Registers' shape: output rows by vectors of columns, for filters of `high` rows (0: any number from `rows` on).
+
+    `parts`: whether a sum has so many terms that it falls in parts.
+    """
+
+    rows: int
+    vectors: int
+    high: int
+    parts: int
+
+
+def tile_for(high: int, taps: int, folded: bool, registers: int) -> Tile:
+    """A tile that leaves registers for a column's weights, or for one weight, and a pixel vector."""
+    parts = int(high * taps > TOGETHER)
+    if high <= SHORT:
+        room = registers - 1 - high
+        if folded:
+            return Tile(min(room, 24), 1, high, parts)
+        vectors = 4 if room >= 16 else 2
+        return Tile(max(1, min(room // vectors, 8)), vectors, high, parts)
+    room = registers - 3
+    if folded:
+        return Tile(min(8, room), 1, 0, parts)
+    if registers >= 32:
+        return Tile(14, 2, 0, parts) if high >= 14 else Tile(8, 3, 0, parts)
+    return Tile(6, 2, 0, parts)
+
+
+def sums_of(
+    e: Emit,
+    tile: tuple[int, int, int, int],
+    base: Value,
+    rows: Value,
+    weights: Value,
+    taps: Value,
+    full: Value,
+    high: Value,
+    pitch: Value,
+) -> list[Value]:
+    """The sums, row after row."""
+    count, vectors, known, parts = tile
+    width, zeros = e.lanes * e.item, [e.zero] * (count * vectors)
+
+    def feed(q: Value, t: Value, outputs: Sequence[int], weight: Any, sums: list[Value]) -> list[Value]:
+        source = e.b.add(e.word(rows, e.long(q)), e.at(base, (e.item, t)))
+        pixels = [e.load(source, v * width) for v in range(vectors)]
+        for m in outputs:
+            factor = weight(m)
+            for v, pixel in enumerate(pixels):
+                place = m * vectors + v
+                sums[place] = e.fma(factor, pixel, sums[place])
+        return sums
+
+    def columns(r: int, first: Value, number: Value, sums: list[Value]) -> list[Value]:
+        """Columns of `r` taps each."""
+
+        def column(index: Value, values: list[Value]) -> list[Value]:
+            t = e.b.add(first, index)
+            place = e.b.mul(t, pitch)
+            factors = [e.splat(e.number(e.at(weights, place), e.item * k)) for k in range(r)]
+            for q in range(count + r - 1):
+                outputs = [m for m in range(count) if 0 <= q - m < r]
+                values = feed(e.long(q), t, outputs, lambda m, q=q: factors[q - m], values)
+            return values
+
+        return e.loop(number, sums, column)
+
+    def band(q: Value, outputs: Sequence[int], sums: list[Value], begin: Value = 0, end: Value = taps) -> list[Value]:
+        """One row of pixels; a column's weights lie bottom up, so that those of the outputs follow each other."""
+
+        def step(index: Value, values: list[Value]) -> list[Value]:
+            t = e.at(index, begin)
+            last = e.b.sub(e.b.sub(high, e.long(1)), q)
+            place = e.b.add(e.b.mul(t, pitch), e.b.mul(last, e.long(e.item)))
+            column = e.at(weights, place)
+            return feed(q, t, outputs, lambda m: e.splat(e.number(column, e.item * m)), values)
+
+        return e.loop(e.b.sub(end, e.long(begin)), sums, step)
+
+    if known:
+        if parts:
+            part = max(1, TOGETHER // known)
+            sums = in_parts(e, zeros, full, part, lambda first, some, values: columns(known, first, some, values))
+        else:
+            sums = columns(known, e.long(0), full, zeros)
+        return columns(known - 1, full, e.b.sub(taps, full), sums) if known > 1 else sums
+
+    def middle(first: Value, some: Value, values: list[Value]) -> list[Value]:
+        return e.loop(some, values, lambda i, inner: band(e.at(first, i, count - 1), range(count), inner))
+
+    rest = e.b.sub(high, e.long(count))
+    if parts:  # some rows of the filter each, at least one
+        sums = in_parts(e, zeros, rest, e.b.sdiv(e.at(taps, TOGETHER), taps), middle)
+    else:
+        sums = middle(e.long(0), rest, zeros)
+    for q in range(count - 1):
+        sums = band(e.long(q), range(q + 1), sums)
+    for m in range(count):  # pixels' rows whose first output looks at them with its last taps, which may be fewer
+        q = e.b.add(high, e.long(m - 1))
+        sums = band(q, range(m, count), sums, 0, full)
+        sums = band(q, range(m + 1, count), sums, full, taps) if m + 1 < count else sums
+    return sums
+
+
+def in_parts(
+    e: Emit,
+    zeros: list[Value],
+    count: Value,
+    part: Value,
+    work: Callable[[Value, Value, list[Value]], list[Value]],
+) -> list[Value]:
+    """The sums that `work(first, some, sums)` makes of `count` terms; those of each `part` begin at zero.
+
+    A sum of a thousand terms would gather a thousand roundings of its whole; so it has two levels.
+    """
+    n, part = len(zeros), e.long(part)
+    with e.b.goto_entry_block():
+        totals = e.b.alloca(e.vector, n)
+        totals.align = e.lanes * e.item
+    spaces = [e.b.gep(totals, [e.long(i)]) for i in range(n)]
+    several = e.b.icmp_signed(">", count, part)
+    with e.b.if_then(several):
+        for space in spaces:
+            e.b.store(e.zero, space)
+
+    def whole(index: Value, _: list[Value]) -> list[Value]:
+        for value, space in zip(work(e.b.mul(index, part), part, zeros), spaces, strict=True):
+            e.b.store(e.b.fadd(e.b.load(space), value), space)
+        return []
+
+    parts = e.b.sdiv(e.b.sub(e.at(count, -1), e.long(0)), part)  # but for the last one
+    e.loop(parts, [], whole)
+    first = e.b.mul(parts, part)
+    sums = work(first, e.b.sub(count, first), zeros)
+
+    def add(_: Value, values: list[Value]) -> list[Value]:
+        return [e.b.fadd(e.b.load(space), value) for value, space in zip(values, spaces, strict=True)]
+
+    return e.loop(e.b.zext(several, e.long(0).type), sums, add)
+
+
+@instruction(8)
+def band_tile(
+    e: Emit,
+    count: int,
+    vectors: int,
+    known: int,
+    parts: int,
+    folded: int,
+    more: int,
+    base: Value,
+    rows: Value,
+    weights: Value,
+    taps: Value,
+    full: Value,
+    high: Value,
+    pitch: Value,
+    out: Value,
+    outs: Value,
+    keep: Value,
+) -> None:
+    """The sums of a tile, to the rows at outs[m] + out; `more`: added to what is there; `keep` numbers of each are wanted.
+
+    Folded, the rows are vectors of one row, of which `keep` numbers are wanted in all.
+    """
+    width = e.lanes * e.item
+    places = [(m, v) for m in range(count) for v in range(vectors)]
+
+    def mask(m: int, v: int) -> Value:
+        return e.first(e.clamped(e.b.sub(keep, e.long((m if folded else v) * e.lanes))))
+
+    targets = [e.b.add(e.word(outs, e.long(m)), out) for m in range(count)]
+    sums = sums_of(e, (count, vectors, known, parts), base, rows, weights, taps, full, high, pitch)
+    for (m, v), total in zip(places, sums, strict=True):
+        wanted = mask(m, v)
+        if more:
+            total = e.b.fadd(total, e.masked_load(wanted, targets[m], v * width))
+        e.masked_store(total, wanted, targets[m], v * width)
+
+
+@cache
+def band_body(item: int, lanes: int, tile: Tile, folded: int, more: int) -> Any:
+    """As many columns of all of a tile's rows as are asked for (`end`)."""
+    rows, vectors, known, parts = tile.rows, tile.vectors, tile.high, tile.parts
+    wide = (rows if folded else vectors) * lanes
+    few_rows = min(rows, 4) if folded else rows
+    few = (few_rows if folded else 1) * lanes
+
+    @body
+    def band(plan, job, first, end, thread):  # type: ignore[no-untyped-def]
+        """Words of `plan` and `job` are named above."""
+        taps, full, high, pitch = word(plan, TAPS), word(plan, FULL), word(plan, HIGH), word(plan, PITCH)
+        base, table, out = word(job, BASE), word(job, ROWS), word(job, OUT)
+        outs, weights = word(job, OUTS), word(job, WEIGHTS)
+        left = 0
+        while end - left > wide - few:
+            x, y, keep = base + left * item, out + left * item, end - left
+            band_tile(
+                item, lanes, rows, vectors, known, parts, folded, more,
+                x, table, weights, taps, full, high, pitch, y, outs, keep,
+            )  # fmt: skip
+            left += wide
+        while left < end:
+            x, y, keep = base + left * item, out + left * item, end - left
+            band_tile(
+                item, lanes, few_rows, 1, known, parts, folded, more,
+                x, table, weights, taps, full, high, pitch, y, outs, keep,
+            )  # fmt: skip
+            left += few
+
+    return band

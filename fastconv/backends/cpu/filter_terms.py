@@ -1,0 +1,108 @@
+"""Sums of a filter term by term, in order and without fused multiply-adds: what SciPy computes, to the last bit.
+
+Results that are cut off to integers need it, since a rounding may decide on a whole; and images that hold NaN or
+infinity, for filters with taps of 0: these have no term here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.cpu.bands import BASE, OUT, OUTS, ROWS, WEIGHTS
+from fastconv.backends.cpu.native import body, word
+from fastconv.backends.cpu.vectors import Emit, instruction
+from fastconv.typing import Array
+
+Value = Any
+
+# What a job's weights are here: the number of terms, and how many of them are of single pixels, which come first; for
+# each term a row and a number of bytes from its begin, and those of the pixel that is its pair; then the weights. All
+# words have 8 bytes.
+HEAD, TERM = 2, 4
+Term = tuple[float, int, int, int, int]  # a weight, and the rows and columns of two pixels
+ITEM = 8
+ALONE, PLUS, MINUS = range(3)  # kinds of terms: weight * x, weight * (x + its pair), weight * (x - its pair)
+VECTORS = 8  # of a row together
+
+
+@instruction(5)
+def terms_tile(
+    e: Emit,
+    kind: int,
+    vectors: int,
+    more: int,
+    base: Value,
+    rows: Value,
+    block: Value,
+    out: Value,
+    keep: Value,
+) -> None:
+    """out[j] = the sum over a block's terms k of weights[k] * (row[j] and, of some kinds, its pair) for j < `keep`.
+
+    `more`: the sum goes on from what is there.
+    """
+    width = e.lanes * e.item
+    count, singles = e.word(block, e.long(0)), e.word(block, e.long(1))
+    table = e.at(block, 8 * HEAD)
+    weights = e.at(table, (8 * TERM, count))
+
+    def pixels(entry: Value) -> list[Value]:
+        """The vectors of a row that a term's table names."""
+        row, offset = e.word(table, entry), e.word(table, e.at(entry, 1))
+        source = e.at(base, e.word(rows, row), offset)
+        return [e.load(source, v * width) for v in range(vectors)]
+
+    def added(k: Value, xs: list[Value], sums: list[Value]) -> list[Value]:
+        factor = e.splat(e.number(weights, e.b.mul(k, e.long(e.item))))
+        return [e.b.fadd(total, e.b.fmul(factor, x)) for total, x in zip(sums, xs, strict=True)]
+
+    def single(k: Value, sums: list[Value]) -> list[Value]:
+        return added(k, pixels(e.b.mul(k, e.long(TERM))), sums)
+
+    def pair(index: Value, sums: list[Value]) -> list[Value]:
+        k = e.b.add(singles, index)
+        entry, combine = e.b.mul(k, e.long(TERM)), e.b.fadd if kind == PLUS else e.b.fsub
+        found = zip(pixels(entry), pixels(e.at(entry, 2)), strict=True)
+        return added(k, [combine(x, other) for x, other in found], sums)
+
+    masks = [e.first(e.clamped(e.b.sub(keep, e.long(v * e.lanes)))) for v in range(vectors)]
+    start = [e.masked_load(mask, out, v * width) if more else e.zero for v, mask in enumerate(masks)]
+    sums = e.loop(singles, start, single)
+    if kind != ALONE:
+        sums = e.loop(e.b.sub(count, singles), sums, pair)
+    for v, total in enumerate(sums):
+        e.masked_store(total, masks[v], out, v * width)
+
+
+def packed(terms: Sequence[tuple[float, int, int, int, int]], singles: int) -> Array:
+    """The words of a sum's terms: each is a weight, and the rows and the bytes of two pixels."""
+    table = [number for _, *places in terms for number in places]
+    weights = np.array([weight for weight, *_ in terms], np.float64).view(np.int64)
+    return np.concatenate([np.array([len(terms), singles, *table], np.int64), weights])
+
+
+@cache
+def terms_body(lanes: int, kind: int, more: int) -> Any:
+    """As many columns of one row as are asked for (`end`); jobs are those of `bands`."""
+    wide = VECTORS * lanes
+
+    @body
+    def terms(plan, job, first, end, thread):  # type: ignore[no-untyped-def]
+        """A row."""
+        base, rows, block, out = word(job, BASE), word(job, ROWS), word(job, WEIGHTS), word(job, OUT)
+        out += word(word(job, OUTS), 0)
+        left = 0
+        while end - left >= wide:
+            x, y = base + left * ITEM, out + left * ITEM
+            terms_tile(ITEM, lanes, kind, VECTORS, more, x, rows, block, y, wide)
+            left += wide
+        while left < end:
+            x, y = base + left * ITEM, out + left * ITEM
+            terms_tile(ITEM, lanes, kind, 1, more, x, rows, block, y, end - left)
+            left += lanes
+
+    return terms

@@ -1,0 +1,100 @@
+"""Filters of signals and images of any rank: arrays made ready, and what `filter_choice` plans for them run.
+
+Correlation along several axes is two axes at a time where they are the last two: what lies between stays in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from fastconv import threads
+from fastconv.backends.cpu import outputs
+from fastconv.backends.cpu.filter_choice import Packed, correlation, line_filter, together
+from fastconv.backends.cpu.filter_grids import inside, layout_of, ready
+from fastconv.backends.cpu.native import address
+from fastconv.borders import Border
+from fastconv.typing import Array
+
+Pass = tuple[int, Array, Border]  # an axis, the taps along it, and its border
+
+
+def correlate(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], cval: float, skip_zeros: bool) -> None:
+    """y[p] = sum over r of weights[r] * padded_x[p + r].
+
+    With `skip_zeros` a tap of 0 is left out, so that NaN and infinity do not reach over it.
+    """
+    result = y
+    while x.ndim < 2:
+        x, weights, result, borders = x[None], weights[None], result[None], (inside(1), *borders)
+    source, target = readable(x), writable(result)
+    key = (layout_of(source), layout_of(target), weights.shape, weights.tobytes(), borders, cval, skip_zeros)
+    plan = correlation(*key, False, threads.get_num_threads())
+    if plan is None:
+        target[...] = 0
+    elif not plan.run(address(source), address(target)):
+        plan = correlation(*key, True, threads.get_num_threads())
+        assert plan is not None
+        plan.run(address(source), address(target))
+    if target is not result:
+        result[...] = target
+
+
+def correlate_lines(x: Array, passes: Sequence[Pass], y: Array, cval: float) -> None:
+    """1-D correlations along axes, one after the other; what each gives is held in y's dtype."""
+    rest = list(passes)
+    while rest:
+        axis, down, side = taken(rest, x, y, cval)
+        target = y if not rest else outputs.empty(y.shape, y.dtype)
+        one_or_two(x, axis, down, side, target, cval)
+        x = target
+
+
+def taken(rest: list[Pass], x: Array, y: Array, cval: float) -> tuple[int, Packed | None, Packed | None]:
+    """The next pass, or the next two where they go together, off the list: its axis, and taps along it or the last one.
+
+    Two passes go together along the last two axes. Across first and down then is the same the other way round, but
+    where the constant, not a sum of constants, is what lies beyond the edges of the first one's result.
+    """
+    axis, taps, border = rest.pop(0)
+    last = x.ndim - 1
+    own = (taps.tobytes(), border)
+    if rest and {axis, rest[0][0]} == {last - 1, last} and together(x.dtype, y.dtype, taps, rest[0][1], cval):
+        other = (rest[0][1].tobytes(), rest[0][2])
+        if axis == last - 1:
+            rest.pop(0)
+            return last - 1, own, other
+        if cval == 0 or not (border.constant or rest[0][2].constant):
+            rest.pop(0)
+            return last - 1, other, own
+    return (axis, None, own) if axis == last else (axis, own, None)
+
+
+def one_or_two(x: Array, axis: int, down: Packed | None, side: Packed | None, y: Array, cval: float) -> None:
+    """The taps `down` an axis, those of `side` along the last one, or both; the axis is the last but one with both."""
+    source, target = readable(x), writable(y)
+    if down and axis < x.ndim - 2:  # the axes behind it are as one
+        if not (source.flags.c_contiguous and target.flags.c_contiguous):
+            source, target = np.ascontiguousarray(source), outputs.empty(y.shape, y.dtype)
+        shape = (prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :]))
+        seen = source.reshape(shape), target.reshape(shape)
+    elif x.ndim < 2:
+        seen = source[None], target[None]
+    else:
+        seen = source, target
+    plan = line_filter(layout_of(seen[0]), layout_of(seen[1]), down, side, cval, threads.get_num_threads())
+    plan.run(address(seen[0]), address(seen[1]))
+    if target is not y:
+        y[...] = target
+
+
+def readable(x: Array) -> Array:
+    """x itself, or a copy whose rows can be read."""
+    return x if ready(x) else np.array(x, x.dtype.newbyteorder("="), order="C")
+
+
+def writable(y: Array) -> Array:
+    """y itself, or an array for what is to be in it."""
+    return y if ready(y) else outputs.empty(y.shape, y.dtype.newbyteorder("="))
