@@ -51,7 +51,7 @@ class Border:
 
     @property
     def places(self) -> Array:
-        """For each pixel with the borders, where in the image its value is, or `CONSTANT`: (padded,) int64, read-only."""
+        """For each pixel with the borders, where in the image its value is, or `CONSTANT`: (padded,) int64."""
         return places(self)
 
 

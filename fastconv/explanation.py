@@ -6,14 +6,14 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from fastconv import algorithms, backends, functional, geometry
+from fastconv import algorithms, backends, borders, functional, geometry, ndimage
 from fastconv.functional import checks
 from fastconv.geometry import Convolution
-from fastconv.typing import Shape, Size
+from fastconv.typing import ArrayLike, Shape, Size
 
 PASSES = {"": "forward", "_input_grad": "input_grad", "_weight_grad": "weight_grad"}
 TURNED = {"forward": "input_grad", "input_grad": "forward", "weight_grad": "weight_grad"}  # conv_transpose's passes
@@ -23,6 +23,7 @@ OPERATIONS = {
     for rank in (1, 2, 3)
     for suffix, which in PASSES.items()
 }
+FILTERS = ("correlate", "convolve")  # of `ndimage`
 OPTIONS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 SECONDS, CALLS = 0.5, (5, 1000)  # that a measurement takes, and calls at least and at most
 TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
@@ -135,7 +136,7 @@ class Explanation:
 def explain(
     operation: str,
     x_size: Size,
-    weight_size: Size,
+    weight_size: Size | ArrayLike,
     *,
     dtype: Any = "float32",
     algorithm: str = "auto",
@@ -143,15 +144,17 @@ def explain(
     assembly: bool = False,
     **options: Any,
 ) -> Explanation:
-    """How a convolution, a transposed one or a gradient of theirs is computed here, and what it costs.
+    """How a convolution, a transposed one or a gradient of theirs is computed here, and what it costs; or a filter.
 
     Parameters
     ----------
     operation : str
-        "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv_transpose2d" and so on, for 1, 2 and 3 axes.
+        "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv_transpose2d" and so on, for 1, 2 and 3 axes; or
+        "correlate" and "convolve", those of `ndimage`.
     x_size : (N, C, *spatial) or (C, *spatial)
-        The shape of the operation's x, for gradients too.
+        The shape of the operation's x, for gradients too; that of an image for a filter.
     weight_size : (O, C / groups, *taps); for transposed convolution (C, O / groups, *taps)
+        For a filter itself: how it is computed depends on its numbers.
     dtype : "float32", "float64" or "float16"
     algorithm : {"auto", "direct", "winograd", "fft"}
         As in `functional.conv2d`.
@@ -160,7 +163,7 @@ def explain(
     assembly : bool
         Also compile its machine code anew, and show the loop that does most of the work.
     stride, padding, dilation, groups, output_padding
-        As in the operation.
+        As in the operation; of a filter `mode` and `output`, a dtype.
 
     Returns
     -------
@@ -178,8 +181,10 @@ def explain(
     >>> found.algorithm, found.y, found.flops
     ('direct', (1, 64, 56, 56), 225738752)
     """
+    if operation in FILTERS:
+        return _filter(operation, x_size, weight_size, np.dtype(dtype), measure, options)
     if not isinstance(operation, str) or operation not in OPERATIONS:
-        raise ValueError(f"operation is {operation!r}: one of {', '.join(OPERATIONS)} is accepted")
+        raise ValueError(f"operation is {operation!r}: one of {', '.join((*OPERATIONS, *FILTERS))} is accepted")
     name, rank, which = OPERATIONS[operation]
     known = OPTIONS | ({"output_padding": 0} if name == "conv_transpose" else {})
     for option in options:
@@ -190,7 +195,8 @@ def explain(
     if number not in (checks.HALF, checks.SINGLE, checks.DOUBLE):
         raise TypeError(f"dtype is {number}: float32, float64 and float16 are accepted")
     computed = checks.SINGLE if number == checks.HALF else number
-    shape, x, y = _geometry(name, rank, checks.size(x_size, "x_size"), checks.size(weight_size, "weight_size"), given)
+    sizes = checks.size(x_size, "x_size"), checks.size(cast(Size, weight_size), "weight_size")
+    shape, x, y = _geometry(name, rank, *sizes, given)
     chosen = algorithms.chosen(algorithm, shape, computed)
     backend = backends.module("explain")
     call = (shape, TURNED[which] if name == "conv_transpose" else which, computed, chosen)
@@ -213,6 +219,37 @@ def explain(
         numbers * number.itemsize,
         **found,
     )
+
+
+def _filter(
+    operation: str, size: Size, weights: ArrayLike, dtype: np.dtype[Any], measure: bool, options: dict[str, Any]
+) -> Explanation:
+    """A filter of an image, which is all zeros until it is timed."""
+    for option in options:
+        if option not in ("mode", "output"):
+            raise TypeError(f"{option} is no option of {operation}: mode, output are accepted")
+    shape, taps = checks.size(size, "x_size"), np.asarray(weights, np.float64)
+    if taps.ndim != len(shape):
+        raise ValueError(f"weight_size has {taps.ndim} axes, x_size {len(shape)}: a filter with those of x is accepted")
+    mode, output = options.get("mode", "reflect"), np.dtype(options.get("output", dtype))
+    if mode not in borders.MODES:
+        raise ValueError(f"mode is {mode!r}: one of {', '.join(map(repr, borders.MODES))} is accepted")
+    x, y = np.zeros(shape, dtype), np.empty(shape, output)
+    turned = taps[(slice(None, None, -1),) * taps.ndim] if operation == "convolve" else taps
+    origins = [-1 if operation == "convolve" and not count % 2 else 0 for count in taps.shape]
+    around = tuple(borders.around(n, k, o, mode) for n, k, o in zip(shape, taps.shape, origins, strict=True))
+    backend = backends.module("filtering")
+    found = backend.plan(x, np.ascontiguousarray(turned), y, around, 0.0)
+    if measure:
+        function = getattr(ndimage, operation)
+        x = (100 * np.random.default_rng(0).standard_normal(shape)).astype(dtype)
+        found["measured"] = _median(lambda: function(x, taps, output=y, mode=mode))
+        found["roof"] = backends.module("explain").roof(np.dtype(np.float32 if dtype == np.float32 else np.float64))
+    flops = 2 * x.size * taps.size
+    given = {"mode": mode, "output": str(output)}
+    moved = x.nbytes + y.nbytes
+    name = backends.backend_name()
+    return Explanation(operation, shape, taps.shape, shape, given, str(dtype), name, flops, moved, **found)
 
 
 def _geometry(

@@ -52,7 +52,7 @@ def tile_for(high: int, taps: int, folded: bool, registers: int) -> Tile:
     if high <= SHORT:
         room = registers - 1 - high
         if folded:
-            return Tile(min(room, 24), 1, high, parts)
+            return Tile(min(room, 16), 1, high, parts)
         vectors = 4 if room >= 16 else 2
         return Tile(max(1, min(room // vectors, 8)), vectors, high, parts)
     room = registers - 3
@@ -176,7 +176,7 @@ def in_parts(
     return e.loop(e.b.zext(several, e.long(0).type), sums, add)
 
 
-@instruction(8)
+@instruction(9)
 def band_tile(
     e: Emit,
     count: int,
@@ -185,6 +185,7 @@ def band_tile(
     parts: int,
     folded: int,
     more: int,
+    whole: int,
     base: Value,
     rows: Value,
     weights: Value,
@@ -196,20 +197,21 @@ def band_tile(
     outs: Value,
     keep: Value,
 ) -> None:
-    """The sums of a tile, to the rows at outs[m] + out; `more`: added to what is there; `keep` numbers of each are wanted.
+    """The sums of a tile, to `keep` numbers of the rows at outs[m] + out; `more`: added to what is there.
 
     Folded, the rows are vectors of one row, of which `keep` numbers are wanted in all.
     """
     width = e.lanes * e.item
     places = [(m, v) for m in range(count) for v in range(vectors)]
 
-    def mask(m: int, v: int) -> Value:
-        return e.first(e.clamped(e.b.sub(keep, e.long((m if folded else v) * e.lanes))))
-
     targets = [e.b.add(e.word(outs, e.long(m)), out) for m in range(count)]
     sums = sums_of(e, (count, vectors, known, parts), base, rows, weights, taps, full, high, pitch)
     for (m, v), total in zip(places, sums, strict=True):
-        wanted = mask(m, v)
+        if whole:
+            place = targets[m], v * width
+            e.store(e.b.fadd(total, e.load(*place)) if more else total, *place)
+            continue
+        wanted = e.leading(e.b.sub(keep, e.long((m if folded else v) * e.lanes)))
         if more:
             total = e.b.fadd(total, e.masked_load(wanted, targets[m], v * width))
         e.masked_store(total, wanted, targets[m], v * width)
@@ -220,8 +222,8 @@ def band_body(item: int, lanes: int, tile: Tile, folded: int, more: int) -> Any:
     """As many columns of all of a tile's rows as are asked for (`end`)."""
     rows, vectors, known, parts = tile.rows, tile.vectors, tile.high, tile.parts
     wide = (rows if folded else vectors) * lanes
-    few_rows = min(rows, 4) if folded else rows
-    few = (few_rows if folded else 1) * lanes
+    few_rows, few_vectors = (min(rows, 8), 1) if folded else (rows, min(vectors, 2))
+    few = (few_rows if folded else few_vectors) * lanes
 
     @body
     def band(plan, job, first, end, thread):  # type: ignore[no-untyped-def]
@@ -230,17 +232,17 @@ def band_body(item: int, lanes: int, tile: Tile, folded: int, more: int) -> Any:
         base, table, out = word(job, BASE), word(job, ROWS), word(job, OUT)
         outs, weights = word(job, OUTS), word(job, WEIGHTS)
         left = 0
-        while end - left > wide - few:
-            x, y, keep = base + left * item, out + left * item, end - left
+        while end - left >= wide:
+            x, y = base + left * item, out + left * item
             band_tile(
-                item, lanes, rows, vectors, known, parts, folded, more,
-                x, table, weights, taps, full, high, pitch, y, outs, keep,
+                item, lanes, rows, vectors, known, parts, folded, more, 1,
+                x, table, weights, taps, full, high, pitch, y, outs, wide,
             )  # fmt: skip
             left += wide
         while left < end:
             x, y, keep = base + left * item, out + left * item, end - left
             band_tile(
-                item, lanes, few_rows, 1, known, parts, folded, more,
+                item, lanes, few_rows, few_vectors, known, parts, folded, more, 0,
                 x, table, weights, taps, full, high, pitch, y, outs, keep,
             )  # fmt: skip
             left += few

@@ -12,18 +12,23 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.cpu import machine
+from fastconv.backends.cpu.filter_fourier import Transformed, best_lengths
 from fastconv.backends.cpu.filter_grids import Layout, grid_of
 from fastconv.backends.cpu.filter_plans import Plan, build, down_stage, exact_stage, side_stage
 from fastconv.backends.cpu.filter_rank import products, whole_bits
 from fastconv.backends.cpu.filter_terms import ALONE, MINUS, PLUS, Term
+from fastconv.backends.cpu.layout import LINE
 from fastconv.borders import Border
 from fastconv.typing import Array, Shape
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-BITS = {SINGLE: 24, DOUBLE: 53}  # of the whole numbers that a dtype holds
+BITS: dict[np.dtype[Any], int] = {SINGLE: 24, DOUBLE: 53}  # of the whole numbers that a dtype holds
 EPSILON = float(np.finfo(np.float64).eps)
 # Cycles of a vector: for each tap of a dense filter, of a column, of a row; and of what lies between two stages.
 DENSE, DOWN, BETWEEN = 0.56, 0.65, 3.0
+FOLDED, ALONG = 0.45, 0.6  # of a row: those, and others that are shared by as many taps as lie a vector apart
+LEAST, GAIN = 30.0, 1.1  # cycles of a pixel below which, and by what factor, Fourier transforms are not worth it
 Packed = tuple[bytes, Border]  # taps along an axis, as a cache's key, and its border
 
 
@@ -38,7 +43,7 @@ def correlation(
     skip_zeros: bool,
     exact: bool,
     threads: int,
-) -> Plan | None:
+) -> Plan | Transformed | None:
     """The plan of a correlation over two axes or more; `exact`: term by term. None: all results are 0."""
     weights = np.frombuffer(packed).reshape(taps)
     places, before = [border.places for border in borders], borders[-1].before
@@ -58,10 +63,13 @@ def correlation(
         return build(grid, exact_stage(terms, ALONE, rows, columns), None, threads)
     item, checked = computed.itemsize, zeros and not weights.all()
     if len(matrices) == 1:
-        if matrices.shape[1] == 1:
-            return build(grid, None, side_stage([matrices[0, 0]], item), threads, checked)
         whole = x.dtype.kind not in "f" and y.dtype.kind not in "f"
         pairs = [] if whole else worthwhile(matrices[0], computed)
+        planned = transformed(matrices[0], places[-2:], x, y, cval, len(pairs), threads)
+        if planned:
+            return planned
+        if matrices.shape[1] == 1:
+            return build(grid, None, side_stage([matrices[0, 0]], item), threads, checked)
         if pairs:
             columns_, rows_ = [column[:, None] for column, _ in pairs], [row for _, row in pairs]
             return build(grid, down_stage(columns_, item), side_stage(rows_, item), threads, checked or len(pairs) > 1)
@@ -69,24 +77,27 @@ def correlation(
 
 
 @lru_cache(maxsize=512)
-def line_filter(
-    x: Layout, y: Layout, down: Packed | None, side: Packed | None, cval: float, threads: int
-) -> Plan:
+def line_filter(x: Layout, y: Layout, down: Packed | None, side: Packed | None, cval: float, threads: int) -> Plan:
     """The plan of a correlation along the last axis but one, along the last one, or along one and then the other."""
-    stages = [(np.frombuffer(found[0]), found[1]) if found else None for found in (down, side)]
-    computed = summed_in(x.dtype, y.dtype, np.concatenate([found[0] for found in stages if found]), cval)
+    nothing = np.ones(1)
+    column, row = (np.frombuffer(found[0]) if found else nothing for found in (down, side))
+    borders = [Border(extent, 0, 0) for extent in x.shape]
+    for axis, found in ((-2, down), (-1, side)):
+        if found:
+            borders[axis] = found[1]
     if down and side:
-        computed = together(x.dtype, y.dtype, stages[0][0], stages[1][0], cval)
-    borders = [found[1] if found else Border(extent, 0, 0) for found, extent in zip(stages, x.shape[-2:], strict=True)]
-    places = [Border(extent, 0, 0).places for extent in x.shape[:-2]] + [border.places for border in borders]
-    taps = (1,) * (len(x.shape) - 2) + tuple(found[0].size if found else 1 for found in stages)
-    between = bool(down and side) and borders[1].constant
-    grid = grid_of(x, y, computed or DOUBLE, places, taps, borders[1].before, cval, between)
+        computed = together(x.dtype, y.dtype, column, row, cval)
+    else:
+        computed = summed_in(x.dtype, y.dtype, column if down else row, cval)
+    taps = (*(1,) * (len(x.shape) - 2), column.size, row.size)
+    between = bool(down and side) and borders[-1].constant
+    places = [border.places for border in borders]
+    grid = grid_of(x, y, computed or DOUBLE, places, taps, borders[-1].before, cval, between)
     if computed is None:
-        kind, terms = as_scipy(*[found[0] for found in stages if found], bool(down))
-        return build(grid, exact_stage([terms], kind, taps[-2], taps[-1]), None, threads)
-    first = down_stage([stages[0][0][:, None]], computed.itemsize) if stages[0] else None
-    second = side_stage([stages[1][0]], computed.itemsize) if stages[1] else None
+        kind, terms = as_scipy(column if down else row, bool(down))
+        return build(grid, exact_stage([terms], kind, *taps[-2:]), None, threads)
+    first = down_stage([column[:, None]], computed.itemsize) if down else None
+    second = side_stage([row], computed.itemsize) if side else None
     return build(grid, first, second, threads)
 
 
@@ -141,7 +152,7 @@ def largest(dtype: np.dtype[Any]) -> float:
 
 
 def worthwhile(matrix: Array, computed: np.dtype[Any]) -> list[tuple[Array, Array]]:
-    """The columns and rows that a matrix is made of, where filtering down and across is quicker than with the matrix."""
+    """The columns and rows that a matrix is made of, where filtering down and across is quicker."""
     high, wide = matrix.shape
     dense = DENSE * high * wide
     if min(high, wide) == 1 or pair_cost(high, wide, computed.itemsize) >= dense:
@@ -152,7 +163,24 @@ def worthwhile(matrix: Array, computed: np.dtype[Any]) -> list[tuple[Array, Arra
 
 def pair_cost(high: int, wide: int, item: int) -> float:
     """Cycles of a vector for a column and a row: each load of the latter serves the taps that are a vector apart."""
-    return DOWN * high + wide * (0.45 + 1.1 * item / 4 / -(-wide * item // 64)) / (item / 4) ** 0 + BETWEEN
+    return DOWN * high + wide * (FOLDED + ALONG / -(-wide * item // LINE)) + BETWEEN
+
+
+def transformed(
+    matrix: Array, places: Sequence[Array], x: Layout, y: Layout, cval: float, pairs: int, threads: int
+) -> Transformed | None:
+    """The plan of Fourier transforms where they are quicker; what has no finite weights must not spread by them."""
+    high, wide = matrix.shape
+    item = 8 if DOUBLE in (x.dtype, y.dtype) or x.dtype != y.dtype else 4
+    lanes = machine.vectors().lanes(item)
+    direct = min(DENSE * high * wide, pairs * pair_cost(high, wide, item) if pairs else np.inf) / lanes
+    if len(x.shape) > 2 or y.dtype.kind != "f" or direct < LEAST or not np.isfinite([*matrix.flat, cval]).all():
+        return None
+    lengths, cycles = best_lengths((high, wide), (y.shape[0], y.shape[1]))
+    if GAIN * cycles > direct:
+        return None
+    pixels = float(y.shape[0] * y.shape[1])
+    return Transformed((places[0], places[1]), matrix, cval, lengths, threads, cycles * pixels)
 
 
 def in_order(matrix: Array, skip_zeros: bool) -> list[Term]:
@@ -162,7 +190,7 @@ def in_order(matrix: Array, skip_zeros: bool) -> list[Term]:
 
 
 def as_scipy(taps: Array, down: bool) -> tuple[int, list[Term]]:
-    """The terms of a line's filter: the middle one, then pairs of taps that are equal; or the last one, then the others.
+    """The terms of a line's filter: the middle one, then pairs of equal taps; or the last one, then the others.
 
     Their kind, and the terms, of which the first alone is single where others are pairs.
     """

@@ -28,7 +28,8 @@ def layout_of(array: Array) -> Layout:
 
 def ready(array: Array) -> bool:
     """Whether rows of the array can be read and written as they are."""
-    return array.dtype.isnative and array.flags.aligned and (array.strides[-1] == array.itemsize or array.shape[-1] == 1)
+    together = array.strides[-1] == array.itemsize or array.shape[-1] == 1
+    return together and array.dtype.isnative and array.flags.aligned
 
 
 def grid_of(
@@ -61,7 +62,6 @@ def grid_of(
         np.ascontiguousarray(places[-2]), np.ascontiguousarray(places[-1]),
         (x.strides[-2], y.strides[-2]), before, x.shape[-1], (y.shape[-2], y.shape[-1]), cval, between,
     )  # fmt: skip
-
 
 
 def inside(extent: int) -> Border:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastconv.backends.cpu import filter_strips as s
-from fastconv.backends.cpu import machine, workspace
+from fastconv.backends.cpu import machine, shifted_rows, workspace
 from fastconv.backends.cpu.bands import FULL, HIGH, JOB, PITCH, TAPS, WORDS, band_body, tile_for
 from fastconv.backends.cpu.filter_rows import BEFORE, CONSTANT, EXTENT, PLACES, filling, giving, kind_of
 from fastconv.backends.cpu.filter_terms import ALONE, Term, packed, terms_body
 from fastconv.backends.cpu.layout import LINE, up
+from fastconv.backends.cpu.machine import cache_bytes
 from fastconv.backends.cpu.native import Program, code
 from fastconv.typing import Array, Shape
 
 PARTS = 4  # tasks of each thread, for balance
+# Cycles of a tap for a vector of results, with and without fused sums; of a byte of image and results; of a row.
+TAP, SINGLY, MOVED, ROW = 0.7, 1.3, 0.1, 30.0
 SMALL = 30_000.0  # cycles of a call below which one thread does it
-PANEL = 1 << 18  # bytes of a thread's rings, about
-SLACK = 6  # vectors behind a row that tiles may read
+PANEL = cache_bytes(2, 1 << 20) // 4  # bytes of a thread's rings, about
+SLACK = 12  # vectors behind a row that tiles may read
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,7 @@ class Stage:
     taps: int  # of a row
     folded: int  # vectors of a row that are its tile's rows; 0 for one that looks down
     what: str
+    exact: bool = False  # in SciPy's own order
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +92,13 @@ class Plan:
     workspace: int
     checked: bool  # whether it tells of results that are not finite
     kept: tuple[Array, ...]  # what the program refers to by addresses
-    what: str
-    cycles: float
+    told: dict[str, Any]  # what `explain` says of it
 
-    def run(self, x: int, y: int) -> bool:
-        """Compute, from x's address to y's; whether all results are finite, if that is checked."""
+    def run(self, x: Array, y: Array) -> bool:
+        """Compute; whether all results are finite, if that is checked."""
         buffer = workspace.take(self.workspace * self.threads)
         flag = np.zeros(1, np.int64) if self.checked else None
-        self.program(self.threads, x, y, buffer.ctypes.data, 0 if flag is None else flag.ctypes.data)
+        self.program.on(self.threads, x, y, buffer, flag)
         workspace.give(buffer)
         return flag is None or not flag[0]
 
@@ -128,26 +132,31 @@ def side_stage(weights: Sequence[Array], item: int) -> Stage:
     lanes, taps = vectors.lanes(item), weights[0].size
     high = -(-taps // lanes)
     across = lanes if high > 1 else taps
-    tile = tile_for(high, across, True, vectors.registers)
-    full = taps - lanes * (high - 1) if high > 1 else across
     parameters = np.zeros(WORDS, np.int64)
-    parameters[[TAPS, FULL, HIGH, PITCH]] = across, full, high, high * item
+    parameters[[TAPS, FULL, HIGH, PITCH]] = across, taps - lanes * (high - 1), high, high * item
+    if high <= shifted_rows.MOST and lanes * item == LINE:
+        rows, bottom_up = shifted_rows.VECTORS[high], False
+        kernel = partial(shifted_rows.shifted_body, item, lanes, high)
+    else:
+        tile = tile_for(high, across, True, vectors.registers)
+        rows, bottom_up = tile.rows, not tile.high
+        kernel = partial(band_body, item, lanes, tile, 1)
     columns = []
     for w in weights:
-        rows = np.zeros(high * across, np.dtype(f"f{item}"))
-        rows[:taps] = w
-        rows = rows.reshape(high, across)
-        columns.append(np.ascontiguousarray((rows if tile.high else rows[::-1]).T).reshape(-1).view(np.uint8))
+        folded = np.zeros(high * across, np.dtype(f"f{item}"))
+        folded[:taps] = w
+        folded = folded.reshape(high, across)
+        columns.append(np.ascontiguousarray((folded[::-1] if bottom_up else folded).T).reshape(-1).view(np.uint8))
     return Stage(
-        code(band_body(item, lanes, tile, 1, 0)),
-        code(band_body(item, lanes, tile, 1, 1)) if len(weights) > 1 else 0,
+        code(kernel(0)),
+        code(kernel(1)) if len(weights) > 1 else 0,
         parameters,
         np.stack(columns),
         1,
         1,
         taps,
-        tile.rows,
-        f"{tile.rows} vectors of {lanes} along a row",
+        rows,
+        f"{rows} vectors of {lanes} along a row",
     )
 
 
@@ -170,7 +179,8 @@ def exact_stage(sums: Sequence[Sequence[Term]], kind: int, high: int, taps: int)
         high,
         taps,
         0,
-        f"1 row x 8 vectors of {lanes}, term by term",
+        f"1 row x 8 vectors of {lanes}",
+        True,
     )
 
 
@@ -185,22 +195,28 @@ def build(grid: Grid, down: Stage | None, side: Stage | None, threads: int, chec
     rows, columns = grid.shape
     ring_rows = tile_rows + high - 1
     taps = sum(stage.weights.shape[0] * stage.high * stage.taps for stage in (down, side) if stage)
-    cycles = planes * rows * (columns * (0.7 * taps + 3) / lanes + 30)
+    pixels = planes * rows * columns
+    parts = {
+        "sums": (SINGLY if down and down.exact else TAP) * taps * pixels / lanes,
+        "rows in and out": MOVED * (grid.x.itemsize + grid.y.itemsize) * pixels + ROW * planes * rows,
+    }
+    cycles = sum(parts.values())
     count = threads if cycles > SMALL else 1
     wanted, tiles = PARTS * count if count > 1 else 1, -(-rows // tile_rows)
     room = min(PANEL // ((ring_rows * deep + 2 * tile_rows) * item), -(-columns // -(-wanted // (planes * tiles))))
-    wide = panel(columns, max(room, 4 * span), side.folded * lanes if side else 0, 4 * lanes)
+    wide = panel(columns, max(room, 4 * span), side.folded * lanes if side and side.folded else 4 * lanes)
     panels = -(-columns // wide)
     ring_pitch, line_pitch = pitch(wide + span, item, lanes), pitch(wide + across, item, lanes)
     places: dict[int, int] = {}
     place = 0
     sizes = {
-        s.JOB: 8 * JOB,
+        s.JOB: 2 * 8 * JOB,
         s.TABLE: 8 * ring_rows,
         s.OUT_TABLE: 8 * tile_rows,
         s.RING: deep * ring_rows * ring_pitch,
         s.LINES: tile_rows * line_pitch,
         s.SPARE: tile_rows * line_pitch,
+        s.UNWANTED: line_pitch,
     }
     for name, size in sizes.items():
         places[name] = place
@@ -239,12 +255,31 @@ def build(grid: Grid, down: Stage | None, side: Stage | None, threads: int, chec
             values.update(zip(names, found, strict=True))
     if side:
         folds = np.arange(side.folded + -(-side.taps // lanes) + 1) * lanes * item
-        values |= {s.FOLDED: keep(folds), s.FOLDED_OUT: keep(folds)}
+        values[s.FOLDED] = keep(folds)
     for name, value in values.items():
         words[name] = value
     program = Program([(s.strips_body(item, lanes), words.tolist(), planes * blocks * panels, PARTS)], int(cycles))
-    what = " then ".join(stage.what for stage in (down, side) if stage)
-    return Plan(program, count, per_thread, checked, tuple(kept), what, cycles)
+    tasks = planes * blocks * panels
+    told = {
+        "algorithm": described(down, side),
+        "tile": " then ".join(stage.what for stage in (down, side) if stage),
+        "blocks": f"{planes} planes x {blocks} of rows x {panels} of {wide} columns",
+        "tasks": tasks,
+        "threads": count,
+        "workspace": per_thread * count,
+        "parts": parts,
+    }
+    return Plan(program, count, per_thread, checked, tuple(kept), told)
+
+
+def described(down: Stage | None, side: Stage | None) -> str:
+    """The name of what these stages do."""
+    if down and side:
+        pairs = side.weights.shape[0]
+        return f"down and across, {pairs} pair{'s' * (pairs > 1)} of columns and rows"
+    if down and down.exact:
+        return "term by term, in float64"
+    return "along rows" if side else "down columns" if down and down.taps == 1 else "dense"
 
 
 def pitch(numbers: int, item: int, lanes: int) -> int:
@@ -253,7 +288,6 @@ def pitch(numbers: int, item: int, lanes: int) -> int:
     return int(lines | 1) * LINE
 
 
-def panel(columns: int, room: int, folded: int, least: int) -> int:
-    """Columns of a panel: whole tiles, so that bits never depend on it."""
-    step = folded or least
-    return int(columns if columns <= room else max(step, room // step * step))
+def panel(columns: int, room: int, step: int) -> int:
+    """Columns of a panel, all about as wide: whole tiles, so that bits never depend on it."""
+    return int(columns if columns <= room else up(-(-columns // -(-columns // room)), step))

@@ -5,6 +5,7 @@ Conversions are C's: numbers of a filter are cut off towards zero; of an unsigne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -97,11 +98,18 @@ def converted(e: Emit, kind: int, into: bool, source: Value, count: Value, targe
 
     whole = e.b.sdiv(count, e.long(e.lanes))
 
-    def vector(index: Value, _: list[Value]) -> list[Value]:
-        convert(e.b.mul(index, e.long(e.lanes)), e.lanes)
-        return []
+    def vectors(first: Value, together: int) -> Callable[[Value, list[Value]], list[Value]]:
+        def convert_some(index: Value, _: list[Value]) -> list[Value]:
+            for v in range(together):
+                convert(e.b.mul(e.at(first, v, (index, together)), e.long(e.lanes)), e.lanes)
+            return []
 
-    e.loop(whole, [], vector)
+        return convert_some
+
+    fours = e.b.sdiv(whole, e.long(4))
+    e.loop(fours, [], vectors(e.long(0), 4))
+    begun = e.b.mul(fours, e.long(4))
+    e.loop(e.b.sub(whole, begun), [], vectors(begun, 1))
     done = e.b.mul(whole, e.long(e.lanes))
 
     def single(index: Value, _: list[Value]) -> list[Value]:

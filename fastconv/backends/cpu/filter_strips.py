@@ -14,15 +14,17 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu.bands import BASE, OUT, OUTS, ROWS, WEIGHTS
+from fastconv.backends.cpu.bands import JOB as JOB_WORDS
 from fastconv.backends.cpu.filter_rows import BEFORE, CONSTANT, EXTENT, SOURCE, TARGET, repeat_number
-from fastconv.backends.cpu.moves import flag_unless_finite
+from fastconv.backends.cpu.moves import clear_numbers, flag_unless_finite
 from fastconv.backends.cpu.native import body, call, set_word, word
 
 # Words of a plan; the first four are those of `filter_rows`. Sizes and strides count numbers where not said otherwise.
 Y_ITEM = 4  # bytes of a result
 ROW_STRIDE, Y_STRIDE = 5, 6  # bytes
 PLANES, Y_PLANES, ROW_PLACES = 7, 8, 9  # tables: planes that an output plane needs, output planes, rows with borders
-DEEP, HIGH, ROWS_OUT, COLUMNS_OUT = 10, 11, 12, 13  # taps of the leading axes together, rows of taps, rows and columns of results
+DEEP, HIGH = 10, 11  # taps of the leading axes together, rows of taps
+ROWS_OUT, COLUMNS_OUT = 12, 13  # of results
 BLOCKS, PANELS, WIDE, TILE_ROWS = 14, 15, 16, 17
 ACROSS, SPAN = 18, 19  # columns beside a panel that the second stage, and that both stages need
 RING_ROWS, RING_PITCH, LINE_PITCH = 20, 21, 22  # pitches in bytes
@@ -30,8 +32,9 @@ PER_THREAD, JOB, TABLE, OUT_TABLE, RING, LINES, SPARE = 23, 24, 25, 26, 27, 28, 
 FILL, GIVE = 30, 31  # code; GIVE is 0 where results are stored as they are computed
 DOWN, DOWN_MORE, DOWN_PLAN, DOWN_WEIGHTS, DOWN_BYTES = 32, 33, 34, 35, 36  # code is 0 where there is no such stage
 SIDE, SIDE_MORE, SIDE_PLAN, SIDE_WEIGHTS, SIDE_BYTES = 37, 38, 39, 40, 41
-FOLDED, FOLDED_OUT = 42, 43  # the second stage's tables of rows and results
-PAIRS, CONSTANT_BETWEEN, CHECKED = 44, 45, 46
+FOLDED = 42  # the second stage's table of rows and results
+PAIRS, CONSTANT_BETWEEN, CHECKED = 43, 44, 45
+UNWANTED = 46  # place of a row that nobody reads
 WORDS = 47
 X, Y, WORKSPACE, FLAG = range(4)
 OUTSIDE = -(1 << 62)  # in the place of the bytes to a plane: it is all constant
@@ -52,28 +55,33 @@ def fill_rows(plan, x, job, ring, lead, begin, end, left, wide, thread):  # type
 
 
 @njit
-def look_down(plan, job, pair, wide, ring, outs, table, row, thread):  # type: ignore[no-untyped-def]
-    """The first stage's rows from `row` on."""
-    size = word(plan, RING_ROWS)
+def point_down(plan, job, ring, outs, table, row):  # type: ignore[no-untyped-def]
+    """A job for the first stage's rows from `row` on."""
     for q in range(word(plan, TILE_ROWS) + word(plan, HIGH) - 1):
-        set_word(table, q, ring + (row + q) % size * word(plan, RING_PITCH))
+        set_word(table, q, ring + (row + q) % word(plan, RING_ROWS) * word(plan, RING_PITCH))
     set_word(job, ROWS, table)
-    set_word(job, OUT, 0)
     set_word(job, OUTS, outs)
-    for d in range(word(plan, DEEP)):
-        set_word(job, BASE, d * size * word(plan, RING_PITCH))
-        index = pair * word(plan, DEEP) + d
-        set_word(job, WEIGHTS, word(plan, DOWN_WEIGHTS) + index * word(plan, DOWN_BYTES))
-        call(word(plan, DOWN_MORE) if d else word(plan, DOWN), word(plan, DOWN_PLAN), job, 0, wide, thread)
 
 
 @njit
-def look_across(plan, job, pair, line, target, wide, thread):  # type: ignore[no-untyped-def]
+def look_down(plan, job, pair, count, thread):  # type: ignore[no-untyped-def]
+    """So many columns of the first stage's rows."""
+    set_word(job, OUT, 0)
+    for d in range(word(plan, DEEP)):
+        set_word(job, BASE, d * word(plan, RING_ROWS) * word(plan, RING_PITCH))
+        index = pair * word(plan, DEEP) + d
+        set_word(job, WEIGHTS, word(plan, DOWN_WEIGHTS) + index * word(plan, DOWN_BYTES))
+        call(word(plan, DOWN_MORE) if d else word(plan, DOWN), word(plan, DOWN_PLAN), job, 0, count, thread)
+
+
+@njit
+def look_across(plan, down_job, pair, line, target, wide, thread):  # type: ignore[no-untyped-def]
     """The second stage's row from the one at `line`."""
+    job = down_job + 8 * JOB_WORDS
     set_word(job, BASE, line)
     set_word(job, ROWS, word(plan, FOLDED))
     set_word(job, OUT, target)
-    set_word(job, OUTS, word(plan, FOLDED_OUT))
+    set_word(job, OUTS, word(plan, FOLDED))
     set_word(job, WEIGHTS, word(plan, SIDE_WEIGHTS) + pair * word(plan, SIDE_BYTES))
     call(word(plan, SIDE_MORE) if pair else word(plan, SIDE), word(plan, SIDE_PLAN), job, 0, wide, thread)
 
@@ -101,34 +109,56 @@ def strips_body(item: int, lanes: int) -> Any:
             call(word(plan, GIVE), plan, job, 0, wide, thread)
 
     @njit
+    def both(plan, job, pair, lines, target, step, valid, left, wide, thread):  # type: ignore[no-untyped-def]
+        """Both stages of some rows."""
+        between = wide + word(plan, ACROSS)
+        look_down(plan, job, pair, between, thread)
+        for m in range(valid):
+            line = lines + m * word(plan, LINE_PITCH)
+            if word(plan, CONSTANT_BETWEEN):
+                constant_between(plan, line, left, between)
+            look_across(plan, job, pair, line, target + m * step, wide, thread)
+
+    @njit
     def rows_of(plan, arrays, job, ring, lead, row, valid, left, wide, thread):  # type: ignore[no-untyped-def]
         """`valid` output rows of a panel, whose pixels are in the ring."""
         space = ring - word(plan, RING)
         y = word(arrays, Y) + word(word(plan, Y_PLANES), lead) + row * word(plan, Y_STRIDE)
         y += left * word(plan, Y_ITEM)
-        lines, pitch, outs = space + word(plan, LINES), word(plan, LINE_PITCH), space + word(plan, OUT_TABLE)
-        spare, given, side = space + word(plan, SPARE), word(plan, GIVE), word(plan, SIDE)
+        lines, pitch, spare = space + word(plan, LINES), word(plan, LINE_PITCH), space + word(plan, SPARE)
+        # Sums are stored where they belong, unless they are converted.
+        sums, step = (spare, pitch) if word(plan, GIVE) else (y, word(plan, Y_STRIDE))
+        if word(plan, DOWN):
+            made, between = (lines, pitch) if word(plan, SIDE) else (sums, step)
+            outs = space + word(plan, OUT_TABLE)
+            for m in range(word(plan, TILE_ROWS)):
+                set_word(outs, m, made + m * between if m < valid else space + word(plan, UNWANTED))
+            point_down(plan, job, ring, outs, space + word(plan, TABLE), row)
         for pair in range(word(plan, PAIRS)):
-            if word(plan, DOWN):
-                for m in range(word(plan, TILE_ROWS)):
-                    straight = side == 0 and given == 0
-                    own = y + m * word(plan, Y_STRIDE) if straight else lines + m * pitch
-                    set_word(outs, m, own if m < valid or not straight else spare)
-                between = wide + word(plan, ACROSS)
-                look_down(plan, job, pair, between, ring, outs, space + word(plan, TABLE), row, thread)
-            if side:
-                for m in range(valid):
-                    line = lines + m * pitch
-                    if word(plan, DOWN) == 0:
-                        line = ring + (row + m) % word(plan, RING_ROWS) * word(plan, RING_PITCH)
-                    elif word(plan, CONSTANT_BETWEEN):
-                        constant_between(plan, line, left, wide + word(plan, ACROSS))
-                    target = spare + m * pitch if given else y + m * word(plan, Y_STRIDE)
-                    look_across(plan, job, pair, line, target, wide, thread)
+            if word(plan, SIDE) == 0:
+                look_down(plan, job, pair, wide, thread)
+            elif word(plan, DOWN):
+                both(plan, job, pair, lines, sums, step, valid, left, wide, thread)
+            else:
+                line = ring + row % word(plan, RING_ROWS) * word(plan, RING_PITCH)
+                look_across(plan, job, pair, line, sums, wide, thread)
         for m in range(valid):
-            target = y + m * word(plan, Y_STRIDE)
-            line = target if given == 0 else spare + m * pitch if side else lines + m * pitch
-            finish_row(plan, arrays, job, line, target, wide, thread)
+            finish_row(plan, arrays, job, sums + m * step, y + m * word(plan, Y_STRIDE), wide, thread)
+
+    @njit
+    def clear_behind(rows, pitch, count, buffer):  # type: ignore[no-untyped-def]
+        """Zeros behind each row: tiles look there, and numbers that are too small to be normal would slow them down."""
+        for r in range(rows):
+            clear_numbers(item, lanes, pitch // item - count, buffer + r * pitch + count * item)
+
+    @njit
+    def clear_rows(plan, ring, begin, end):  # type: ignore[no-untyped-def]
+        """Rows of all rings that a tile looks at for results that nobody wants."""
+        for d in range(word(plan, DEEP)):
+            for r in range(begin, end):
+                slot = d * word(plan, RING_ROWS) + r % word(plan, RING_ROWS)
+                pitch = word(plan, RING_PITCH)
+                clear_numbers(item, lanes, pitch // item, ring + slot * pitch)
 
     @body
     def strips(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -143,10 +173,13 @@ def strips_body(item: int, lanes: int) -> Any:
             block, lead = rest % blocks, rest // blocks
             wide = min(word(plan, WIDE), word(plan, COLUMNS_OUT) - left)
             row, until = block * tiles // blocks * tile, min((block + 1) * tiles // blocks * tile, high)
-            have = row
+            have, span, across = row, wide + word(plan, SPAN), wide + word(plan, ACROSS)
+            clear_behind(word(plan, DEEP) * word(plan, RING_ROWS), word(plan, RING_PITCH), span, ring)
+            clear_behind(tile, word(plan, LINE_PITCH), across, space + word(plan, LINES))
             while row < until:
                 need = min(row + tile, until) + halo
-                fill_rows(plan, word(arrays, X), job, ring, lead, have, need, left, wide + word(plan, SPAN), thread)
+                clear_rows(plan, ring, need, row + tile + halo)
+                fill_rows(plan, word(arrays, X), job, ring, lead, have, need, left, span, thread)
                 rows_of(plan, arrays, job, ring, lead, row, need - halo - row, left, wide, thread)
                 have = need
                 row += tile

@@ -7,18 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import outputs
+from fastconv.backends.cpu import outputs, roof
 from fastconv.backends.cpu.filter_choice import Packed, correlation, line_filter, together
 from fastconv.backends.cpu.filter_grids import inside, layout_of, ready
-from fastconv.backends.cpu.native import address
+from fastconv.backends.cpu.footprints import correlate_modular, extreme
+from fastconv.backends.cpu.moving_lines import extreme_lines, uniform_lines
 from fastconv.borders import Border
-from fastconv.typing import Array
+from fastconv.typing import Array, Shape
+
+__all__ = [
+    "correlate", "correlate_lines", "correlate_modular", "empty", "extreme", "extreme_lines", "plan", "uniform_lines",
+]  # fmt: skip
 
 Pass = tuple[int, Array, Border]  # an axis, the taps along it, and its border
+
+
+def empty(shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """An uninitialised array for a result."""
+    return outputs.empty(shape, dtype)
 
 
 def correlate(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], cval: float, skip_zeros: bool) -> None:
@@ -31,15 +42,30 @@ def correlate(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], c
         x, weights, result, borders = x[None], weights[None], result[None], (inside(1), *borders)
     source, target = readable(x), writable(result)
     key = (layout_of(source), layout_of(target), weights.shape, weights.tobytes(), borders, cval, skip_zeros)
-    plan = correlation(*key, False, threads.get_num_threads())
+    count = threads.get_num_threads()
+    plan = correlation(*key, False, count)
     if plan is None:
         target[...] = 0
-    elif not plan.run(address(source), address(target)):
-        plan = correlation(*key, True, threads.get_num_threads())
-        assert plan is not None
-        plan.run(address(source), address(target))
+    elif not plan.run(source, target):
+        again = correlation(*key, True, count)
+        assert again is not None
+        again.run(source, target)
     if target is not result:
         result[...] = target
+
+
+def plan(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], cval: float) -> dict[str, Any]:
+    """What carries out `correlate` of such arrays, whose numbers do not matter, with this filter."""
+    while x.ndim < 2:
+        x, weights, y, borders = x[None], weights[None], y[None], (inside(1), *borders)
+    key = (layout_of(x), layout_of(y), weights.shape, weights.tobytes(), borders, cval, True)
+    found = correlation(*key, False, threads.get_num_threads())
+    if found is None:
+        return {"algorithm": "zeros"}
+    told = dict(found.told)
+    second = roof.cycles_a_second() * told.get("threads", 1)
+    parts = {part: cycles / second for part, cycles in told.pop("parts").items()}
+    return {**told, "expected": sum(parts.values()), "parts": parts}
 
 
 def correlate_lines(x: Array, passes: Sequence[Pass], y: Array, cval: float) -> None:
@@ -85,7 +111,7 @@ def one_or_two(x: Array, axis: int, down: Packed | None, side: Packed | None, y:
     else:
         seen = source, target
     plan = line_filter(layout_of(seen[0]), layout_of(seen[1]), down, side, cval, threads.get_num_threads())
-    plan.run(address(seen[0]), address(seen[1]))
+    plan.run(*seen)
     if target is not y:
         y[...] = target
 

@@ -112,6 +112,11 @@ class Emit:
             return ir.Constant(ir.VectorType(I1, self.lanes), [lane < count for lane in range(self.lanes)])
         return self.b.icmp_signed("<", self.numbered(), self.splat(self.long(count)))
 
+    def leading(self, count: Value) -> Value:
+        """The mask of the first `count` lanes, an int64 of any size: quick where masks have registers of their own."""
+        bits = self.b.sub(self.b.shl(I64(1), self.clamped(count)), I64(1))
+        return self.b.bitcast(self.b.trunc(bits, ir.IntType(self.lanes)), ir.VectorType(I1, self.lanes))
+
     def between(self, low: Value, high: Value) -> Value:
         """The mask of the lanes from `low` to before `high`."""
         after = self.b.icmp_signed(">=", self.numbered(), self.splat(low))
