@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.vectors import Emit, instruction
+from fastconv.backends.cpu.vectors import I64, Emit, instruction
 
 Value = Any
 
@@ -29,7 +29,7 @@ WORDS = 4
 # another one that is added to these; the packed weights.
 BASE, ROWS, OUT, OUTS, WEIGHTS = range(5)
 JOB = 5
-TOGETHER = 128  # terms of a sum
+TOGETHER = 40  # terms of a sum
 SHORT = 7  # rows of a filter up to which a column's weights stay in registers
 
 
@@ -114,66 +114,95 @@ def sums_of(
 
         return e.loop(e.b.sub(end, e.long(begin)), sums, step)
 
+    totals = Totals(e, len(zeros)) if parts else None
     if known:
-        if parts:
-            part = max(1, TOGETHER // known)
-            sums = in_parts(e, zeros, full, part, lambda first, some, values: columns(known, first, some, values))
-        else:
-            sums = columns(known, e.long(0), full, zeros)
-        return columns(known - 1, full, e.b.sub(taps, full), sums) if known > 1 else sums
+        sums = in_parts(totals, full, max(1, TOGETHER // known), zeros, partial(columns, known))
+        return whole(totals, columns(known - 1, full, e.b.sub(taps, full), sums) if known > 1 else sums)
 
     def middle(first: Value, some: Value, values: list[Value]) -> list[Value]:
         return e.loop(some, values, lambda i, inner: band(e.at(first, i, count - 1), range(count), inner))
 
-    rest = e.b.sub(high, e.long(count))
-    if parts:  # some rows of the filter each, at least one
-        sums = in_parts(e, zeros, rest, e.b.sdiv(e.at(taps, TOGETHER), taps), middle)
-    else:
-        sums = middle(e.long(0), rest, zeros)
+    part = e.b.sdiv(e.at(taps, TOGETHER - 1), taps)  # rows of the filter: at least one
+    sums = in_parts(totals, e.b.sub(high, e.long(count)), part, zeros, middle)
+    sums = put_by(totals, sums)
     for q in range(count - 1):
         sums = band(e.long(q), range(q + 1), sums)
+        sums = put_by(totals, sums, e.b.icmp_signed("==", e.b.srem(e.long(q + 1), part), e.long(0)))
     for m in range(count):  # pixels' rows whose first output looks at them with its last taps, which may be fewer
         q = e.b.add(high, e.long(m - 1))
         sums = band(q, range(m, count), sums, 0, full)
         sums = band(q, range(m + 1, count), sums, full, taps) if m + 1 < count else sums
-    return sums
+        sums = put_by(totals, sums, e.b.icmp_signed("==", e.b.srem(e.long(m + 1), part), e.long(0)))
+    return whole(totals, sums)
+
+
+class Totals:
+    """Sums of sums: one of a thousand terms would gather a thousand roundings of its whole, so they have two levels."""
+
+    def __init__(self, e: Emit, count: int) -> None:
+        self.e = e
+        with e.b.goto_entry_block():
+            block = e.b.alloca(e.vector, count)
+            block.align = e.lanes * e.item
+        self.spaces = [e.b.gep(block, [e.long(place)]) for place in range(count)]
+        for space in self.spaces:
+            e.b.store(e.zero, space)
+
+    def add(self, sums: list[Value]) -> list[Value]:
+        """Add these, and begin again at zero."""
+        for space, total in zip(self.spaces, self.with_(sums), strict=True):
+            self.e.b.store(total, space)
+        return [self.e.zero] * len(sums)
+
+    def with_(self, sums: list[Value]) -> list[Value]:
+        """The totals with these."""
+        return [self.e.b.fadd(self.e.b.load(space), value) for space, value in zip(self.spaces, sums, strict=True)]
+
+
+def put_by(totals: Totals | None, sums: list[Value], wanted: Value = None) -> list[Value]:
+    """The sums that go on: where it is wanted, those so far are added to the totals."""
+    if totals is None:
+        return sums
+    return totals.add(sums) if wanted is None else when(totals.e, wanted, sums, totals.add)
+
+
+def whole(totals: Totals | None, sums: list[Value]) -> list[Value]:
+    """All that was summed."""
+    return sums if totals is None else totals.with_(sums)
 
 
 def in_parts(
-    e: Emit,
-    zeros: list[Value],
+    totals: Totals | None,
     count: Value,
     part: Value,
+    zeros: list[Value],
     work: Callable[[Value, Value, list[Value]], list[Value]],
 ) -> list[Value]:
-    """The sums that `work(first, some, sums)` makes of `count` terms; those of each `part` begin at zero.
+    """The sums that `work(first, some, sums)` makes of `count` terms; of several parts all but the last are put by."""
+    if totals is None:
+        return work(I64(0), count, zeros)
+    e, part = totals.e, I64(part) if isinstance(part, int) else part
 
-    A sum of a thousand terms would gather a thousand roundings of its whole; so it has two levels.
-    """
-    n, part = len(zeros), e.long(part)
-    with e.b.goto_entry_block():
-        totals = e.b.alloca(e.vector, n)
-        totals.align = e.lanes * e.item
-    spaces = [e.b.gep(totals, [e.long(i)]) for i in range(n)]
-    several = e.b.icmp_signed(">", count, part)
-    with e.b.if_then(several):
-        for space in spaces:
-            e.b.store(e.zero, space)
-
-    def whole(index: Value, _: list[Value]) -> list[Value]:
-        for value, space in zip(work(e.b.mul(index, part), part, zeros), spaces, strict=True):
-            e.b.store(e.b.fadd(e.b.load(space), value), space)
+    def one(index: Value, _: list[Value]) -> list[Value]:
+        totals.add(work(e.b.mul(index, part), part, zeros))
         return []
 
-    parts = e.b.sdiv(e.b.sub(e.at(count, -1), e.long(0)), part)  # but for the last one
-    e.loop(parts, [], whole)
+    parts = e.b.sdiv(e.b.sub(count, I64(1)), part)
+    e.loop(parts, [], one)
     first = e.b.mul(parts, part)
-    sums = work(first, e.b.sub(count, first), zeros)
+    return work(first, e.b.sub(count, first), zeros)
 
-    def add(_: Value, values: list[Value]) -> list[Value]:
-        return [e.b.fadd(e.b.load(space), value) for value, space in zip(values, spaces, strict=True)]
 
-    return e.loop(e.b.zext(several, e.long(0).type), sums, add)
+def when(e: Emit, wanted: Value, values: list[Value], work: Callable[[list[Value]], list[Value]]) -> list[Value]:
+    """The values that `work` makes of these where it is wanted, else these."""
+    before = e.b.block
+    with e.b.if_then(wanted):
+        made, inside = work(values), e.b.block
+    found = [e.b.phi(value.type) for value in values]
+    for phi, old, new in zip(found, values, made, strict=True):
+        phi.add_incoming(old, before)
+        phi.add_incoming(new, inside)
+    return found
 
 
 @instruction(9)

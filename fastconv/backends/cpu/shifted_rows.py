@@ -7,12 +7,11 @@ Shifted by t numbers, a vector serves the taps t, t + lanes and so on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
-from fastconv.backends.cpu.bands import BASE, FULL, OUT, OUTS, PITCH, WEIGHTS
+from fastconv.backends.cpu.bands import BASE, FULL, OUT, OUTS, PITCH, WEIGHTS, when
 from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.vectors import Emit, instruction
 
@@ -70,18 +69,6 @@ def add_row(e: Emit, column: Value, seen: list[Value], r: int, sums: list[Value]
     """The sums with weight r of a column times the vectors that it meets."""
     factor = e.splat(e.number(column, r * e.item))
     return [e.fma(factor, seen[m + r], total) for m, total in enumerate(sums)]
-
-
-def when(e: Emit, wanted: Value, values: list[Value], work: Callable[[list[Value]], list[Value]]) -> list[Value]:
-    """The values that `work` makes of these where it is wanted, else these."""
-    before = e.b.block
-    with e.b.if_then(wanted):
-        made, inside = work(values), e.b.block
-    found = [e.b.phi(value.type) for value in values]
-    for phi, old, new in zip(found, values, made, strict=True):
-        phi.add_incoming(old, before)
-        phi.add_incoming(new, inside)
-    return found
 
 
 @cache
