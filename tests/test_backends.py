@@ -18,12 +18,13 @@ MODULES = sorted(m.name for m in pkgutil.iter_modules(PACKAGES["reference"].__pa
 
 
 def operations(backend, module):
-    """A backend's public functions: those that its module defines and that take what the other backend's do."""
+    """A backend's public functions: those that its module defines, or lists, and that take what the other's do."""
     found = importlib.import_module(f"fastconv.backends.{backend}.{module}")
+    listed = getattr(found, "__all__", ())
     return {
         name: inspect.signature(value, eval_str=True)
         for name, value in vars(found).items()
-        if inspect.isfunction(value) and value.__module__ == found.__name__ and not name.startswith("_")
+        if inspect.isfunction(value) and (name in listed or value.__module__ == found.__name__) and name[0] != "_"
     }
 
 

@@ -92,15 +92,18 @@ def test_every_folder_is_installed():
 
 def test_the_public_names():
     assert set(fastconv.__all__) >= {
-        "BackendUnavailableError", "backend_name", "clear_cache", "datasets", "explain", "filters", "functional",
-        "get_algorithm", "get_num_threads", "models", "nn", "optim", "set_algorithm", "set_num_threads", "training",
-        "use_backend",
+        "BackendUnavailableError", "backend_name", "clear_cache", "datasets", "explain", "filters", "find_template",
+        "functional", "get_algorithm", "get_num_threads", "match_template", "models", "ndimage", "nn", "optim",
+        "set_algorithm", "set_num_threads", "signal", "training", "use_backend",
     }  # fmt: skip
     assert all(hasattr(fastconv, name) for name in fastconv.__all__)
 
 
 def test_every_public_function_is_documented():
-    modules = [fastconv.functional, fastconv.filters, fastconv.nn, fastconv.optim, fastconv.training, fastconv.datasets]
+    modules = [
+        *(fastconv.functional, fastconv.filters, fastconv.ndimage, fastconv.signal),
+        *(fastconv.nn, fastconv.optim, fastconv.training, fastconv.datasets),
+    ]
     missing = [
         f"{module.__name__}.{name}"
         for module in modules
