@@ -176,7 +176,7 @@ def transformed(
     direct = min(DENSE * high * wide, pairs * pair_cost(high, wide, item) if pairs else np.inf) / lanes
     if len(x.shape) > 2 or y.dtype.kind != "f" or direct < LEAST or not np.isfinite([*matrix.flat, cval]).all():
         return None
-    lengths, cycles = best_lengths((high, wide), (y.shape[0], y.shape[1]))
+    lengths, cycles = best_lengths((high, wide), (y.shape[0], y.shape[1]), threads)
     if GAIN * cycles > direct:
         return None
     pixels = float(y.shape[0] * y.shape[1])

@@ -69,7 +69,9 @@ class Transformed:
             top, left = place
             kept = y[top : top + rows, left : left + columns]
             with np.errstate(all="ignore"):
-                found = fourier.irfft2(fourier.rfft2(self.padded(x, top, left, kept.shape)) * spectrum, self.lengths)
+                frequencies = fourier.rfft2(self.padded(x, top, left, kept.shape))
+                frequencies *= spectrum
+                found = fourier.irfft2(frequencies, self.lengths)
                 kept[...] = found[: kept.shape[0], : kept.shape[1]]
                 return bool(np.isfinite(kept).all())
 
@@ -87,14 +89,22 @@ class Transformed:
             for table, begin, count, taps in zip(self.places, (top, left), kept, self.weights.shape, strict=True)
         ]
         seen = tile[: tables[0].size, : tables[1].size]
-        seen[...] = x[np.ix_(*tables)]
+        rows = x[between(tables[0])]
+        seen[...] = rows[:, between(tables[1])]
         seen[tables[0] == CONSTANT] = self.constant
         seen[:, tables[1] == CONSTANT] = self.constant
         return tile
 
 
-def best_lengths(taps: tuple[int, int], shape: tuple[int, int]) -> tuple[tuple[int, int], float]:
-    """A tile's lengths, and cycles of a thread for each pixel of a result of this shape."""
+def between(table: Array) -> Array | slice:
+    """A table as a slice, where its places follow each other."""
+    if table[0] >= 0 and table[-1] - table[0] == table.size - 1 and (np.diff(table) == 1).all():
+        return slice(int(table[0]), int(table[-1]) + 1)
+    return table
+
+
+def best_lengths(taps: tuple[int, int], shape: tuple[int, int], threads: int) -> tuple[tuple[int, int], float]:
+    """A tile's lengths, and cycles for each pixel of a result of this shape, of all threads together."""
     found = []
     for length in LENGTHS:
         sizes = [
@@ -104,9 +114,10 @@ def best_lengths(taps: tuple[int, int], shape: tuple[int, int]) -> tuple[tuple[i
             for count, extent in zip(taps, shape, strict=True)
         ]
         inside = [size - count + 1 for size, count in zip(sizes, taps, strict=True)]
-        tiles = np.prod([-(-extent // step) for extent, step in zip(shape, inside, strict=True)])
+        tiles = int(np.prod([-(-extent // step) for extent, step in zip(shape, inside, strict=True)]))
+        turns = -(-tiles // threads) * threads  # some threads may be idle in the last one
         area = sizes[0] * sizes[1]
-        cycles = tiles * area * (COPY + TRANSFORM * np.log2(area + 1)) / (shape[0] * shape[1])
+        cycles = turns * area * (COPY + TRANSFORM * np.log2(area + 1)) / (shape[0] * shape[1])
         found.append((float(cycles), (sizes[0], sizes[1])))
     cycles, lengths = min(found)
     return lengths, cycles
