@@ -1,10 +1,11 @@
 """Convolution of signals and images, and the layers of convolutional networks, in pure Python compiled by Numba."""
 
-from fastconv import datasets, filters, functional, geometry, models, nn, optim, training
+from fastconv import datasets, filters, functional, geometry, models, ndimage, nn, optim, signal, training
 from fastconv.algorithms import get_algorithm, set_algorithm
 from fastconv.backends import backend_name, clear_cache, use_backend
 from fastconv.errors import BackendUnavailableError
 from fastconv.explanation import explain
+from fastconv.template import find_template, match_template
 from fastconv.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -17,15 +18,19 @@ __all__ = [
     "datasets",
     "explain",
     "filters",
+    "find_template",
     "functional",
     "geometry",
     "get_algorithm",
     "get_num_threads",
+    "match_template",
     "models",
+    "ndimage",
     "nn",
     "optim",
     "set_algorithm",
     "set_num_threads",
+    "signal",
     "training",
     "use_backend",
 ]

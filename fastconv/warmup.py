@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import fastconv.functional as F
-from fastconv import nn, optim
+from fastconv import ndimage, nn, optim, signal
 from fastconv.runs import RECIPES
+from fastconv.template import match_template
 from fastconv.training import Trainer
 
 PIXELS = {1: (64,), 2: (14, 14), 3: (6, 7, 8)}  # by rank
@@ -44,6 +45,7 @@ def warm_up(dtypes: Sequence[str] = ("float32",)) -> None:
 def jobs(dtypes: Sequence[str]) -> list[Job]:
     """What runs, each with a name."""
     found: list[Job] = [(f"train {name}", partial(train, name)) for name in RECIPES]
+    found += [(f"filters {dtype}", partial(filter_images, np.dtype(dtype))) for dtype in ("uint8", *dtypes)]
     for dtype in map(np.dtype, dtypes):
         found += [(f"{name} {dtype}", partial(use, layer, shape, dtype)) for name, layer, shape in layers(dtype)]
         found += [(f"losses {dtype}", partial(lose, dtype)), (f"optimizers {dtype}", partial(optimize, dtype))]
@@ -89,6 +91,19 @@ def use(layer: nn.Module, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     for batch in (1, 8):
         y = layer.forward(np.ones((batch, *shape), dtype))
         layer.backward(y)
+
+
+def filter_images(dtype: np.dtype[Any]) -> None:
+    """Filters of an image and of a signal, of the sizes that have tiles of their own."""
+    x = np.ones((200, 200), dtype)
+    for size in (3, 5, 7, 9, 15):
+        ndimage.correlate(x, np.random.default_rng(0).standard_normal((size, size)))
+    for sigma in (1, 2, 3, 5):
+        ndimage.gaussian_filter(x, sigma)
+    for function in (ndimage.sobel, ndimage.uniform_filter, ndimage.maximum_filter, ndimage.minimum_filter):
+        function(x)
+    signal.convolve(x[0], x[0, :9], "same")
+    match_template(x, x[:9, :9])
 
 
 def lose(dtype: np.dtype[Any]) -> None:

@@ -277,3 +277,25 @@ def test_parts_are_those_of_the_plan_that_runs():
         assert filters in found.tile
         found = fc.explain(operation, (1, 64, 56, 56), (64, 1, 3, 3), padding=1, groups=64, assembly=True)
         assert any(map(explain.MULTIPLY_ADD.match, found.assembly.splitlines()))
+
+
+def test_a_filter_is_explained(backend):
+    found = fc.explain("convolve", (40, 50), np.ones((3, 5)), dtype="uint8", mode="nearest", output="int16", measure=True)
+    assert found.x == (40, 50)
+    assert found.y == (40, 50)
+    assert found.flops == 2 * 40 * 50 * 15
+    assert found.bytes == 40 * 50 * 3
+    assert found.options == {"mode": "nearest", "output": "int16"}
+    assert found.measured is not None
+    if backend == "cpu":
+        assert found.algorithm == "dense"
+        assert "expected time" in repr(found)
+
+
+def test_bad_filters_are_not_explained():
+    with pytest.raises(TypeError, match="stride is no option of correlate: mode, output are accepted"):
+        fc.explain("correlate", (9, 9), np.ones((3, 3)), stride=2)
+    with pytest.raises(ValueError, match="weight_size has 1 axes, x_size 2"):
+        fc.explain("correlate", (9, 9), np.ones(3))
+    with pytest.raises(ValueError, match="mode is 'edge': one of 'reflect'"):
+        fc.explain("correlate", (9, 9), np.ones((3, 3)), mode="edge")

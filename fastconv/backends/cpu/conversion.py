@@ -1,4 +1,4 @@
-"""Numbers of one dtype made another's, as C does it on x86: what SciPy stores where a result is no number of its dtype."""
+"""Numbers of one dtype made another's as C does it on x86, also where they are no numbers of that dtype."""
 
 from functools import lru_cache
 from typing import Any
@@ -39,12 +39,14 @@ def converted(values: Array, dtype: np.dtype[Any], mirrored: bool) -> Array:
 
 def unsigned(values: Array, mirrored: bool) -> Array:
     """float64 as uint64."""
+    found: Array
     if mirrored:
-        found: Array = np.where(values > -1, unsigned(values, False), -unsigned(-values, False))
+        found = np.where(values > -1, unsigned(values, False), -unsigned(-values, False))
         return found
     upper = values >= 2.0**63
     found = np.where(upper, values - 2.0**63, values).astype(INT64).view(UINT64)
-    return found ^ upper.astype(UINT64) << np.uint64(63)
+    found ^= upper.astype(UINT64) << np.uint64(63)
+    return found
 
 
 @lru_cache(maxsize=256)

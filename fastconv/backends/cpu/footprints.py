@@ -5,30 +5,34 @@ image, for each of which a table says which row of x it is, or none: the constan
 y and some of their columns. It copies the rows that they need, with their borders, into a strip, one behind the other:
 so a tap is a distance in the strip, and all of a task's pixels go through the taps together.
 
-Index letters: `g` plane of y, `p` row and `q` column in it; `h j w` plane, row and column of the strip; `k` place in it.
+Index letters: `g` plane of y, `p q` row and column in it; `h j w` plane, row and column of a strip, `k` place in it.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
 from math import prod
-from typing import Any
 
 import numpy as np
 from numba import njit
 
 from fastconv.backends.cpu.conversion import FLOAT64, numbers, one, stored
 from fastconv.backends.cpu.kernels import kernel
-from fastconv.backends.cpu.line_buffers import move_bytes
+from fastconv.backends.cpu.line_buffers import move_bytes, repeat_bytes
 from fastconv.backends.cpu.pooling import address
 from fastconv.borders import CONSTANT, Border
 from fastconv.typing import Array, Shape
 
 # Dtypes with a kernel of their own, where x and y both have it; all others are converted to float64, a slab at a time.
-OWN = frozenset(map(np.dtype, ("u1", "u2", "i2", "i4", "f4", "f8")))
-SLAB = 1 << 19  # numbers of a slab
-STRIP, ROW, TURN = 1 << 17, 1 << 12, 1 << 12  # bytes of a strip, of its rows, and of pixels that take turns: about
+OWN = frozenset(map(np.dtype, ("u1", "u2", "f4", "f8")))
+SLAB = 1 << 20  # numbers of a slab
+STRIP, ROW = 1 << 17, 1 << 12  # bytes of a strip, and of its rows, about
+BLOCK = 1 << 12  # bytes of pixels that go through all taps before others do
 TASKS = 16  # that there are at least, where there are rows enough
 TOGETHER = 4  # taps
+
+# Words of a layout: the box of the taps; columns before those of x; rows and columns of a task, rows of a plane of y;
+# pixels of a block; whether the minimum is wanted; numbers of a strip, and of its results.
+DEPTH, DOWN, ACROSS, BEFORE, MOST, COLUMNS, HIGH, TURN, MINIMUM, PLACES, RESULTS = range(11)
 
 Layout = tuple[int, Array, Array, Array, Array]  # of tasks their number; tables of rows, planes and columns; extents
 
@@ -39,7 +43,7 @@ def extreme(x: Array, footprint: Array, y: Array, borders: tuple[Border, ...], c
     NaN at the first tap stays, at other taps it counts for nothing. The constant is what it is in x's dtype.
     """
     x, y = numbers(x), numbers(y)
-    number = float(one(cval, x.dtype)[0]) if any(border.mode.endswith("constant") for border in borders) else 0.0
+    number = float(one(cval, x.dtype)[0]) if any(border.constant for border in borders) else 0.0
     edge = one(number, x.dtype if x.dtype == y.dtype and x.dtype in OWN else FLOAT64)
     taps = np.flatnonzero(footprint)
     taps = np.concatenate([taps, np.repeat(taps[:1], -taps.size % TOGETHER)])  # a tap again changes nothing
@@ -70,7 +74,8 @@ def parts(
     for start in range(0, len(y), step):
         place = y[start : start + step]
         table = borders[0].places[start : start + len(place) + box[0] - 1]
-        part, out = x[table].astype(edge.dtype, order="C"), np.empty(place.shape, edge.dtype)
+        part: Array = x[table].astype(edge.dtype, order="C")
+        out: Array = np.empty(place.shape, edge.dtype)
         part[table == CONSTANT] = edge[0]
         around = Border(len(table), 0, 0), *borders[1:]
         yield part.reshape(-1, part.shape[-1]), out.reshape(-1, out.shape[-1]), around
@@ -97,7 +102,9 @@ def layout(borders: tuple[Border, ...], box: Shape, item: int, minimum: bool) ->
     blocks = prod(deep) * -(-wide // columns)
     fitting = STRIP // (prod(box[:-2]) * (columns + box[-1] - 1) * item) - box[-2] + 1
     most = min(max(fitting, box[-2]), -(-high * blocks // TASKS))
-    form = np.array([prod(box[:-2]), *box[-2:], across.before, most, columns, high, TURN // item, minimum])
+    pitch = columns + box[-1] - 1
+    rooms = prod(box[:-2]) * (most + box[-2] - 1) * pitch, most * pitch  # of a strip, and of results
+    form = np.array([prod(box[:-2]), *box[-2:], across.before, most, columns, high, BLOCK // item, minimum, *rooms])
     return blocks * -(-high // most), rows.reshape(-1), planes, across.places, form
 
 
@@ -110,56 +117,50 @@ def first_rows(extents: Shape, shape: Shape) -> Array:
 
 
 @njit
-def task_of(task, form, wide):  # type: ignore[no-untyped-def]
-    """A task's plane of y, and its first row and column in it, with their numbers."""
-    most, columns, high = form[4], form[5], form[6]
-    across, down = (wide + columns - 1) // columns, (high + most - 1) // most
-    p, q = task // across % down * most, task % across * columns
-    return task // across // down, p, min(most, high - p), q, min(columns, wide - q)
+def prepare(task, tables, taps, image, y_wide, strip, apart):  # type: ignore[no-untyped-def]
+    """Fill a task's strip, which is at an address, and tell how far in it each tap is from the box's first one.
 
-
-@njit
-def fill(x, rows, planes, g, places, form, edge, p, q, height, pitch, strip):  # type: ignore[no-untyped-def]
-    """strip[h, j, w] = the padded image's pixel in row p + j, column q + w of plane g + h."""
-    n, item, before = x.shape[1], x.itemsize, form[3]
-    low = min(max(before - q, 0), pitch)
-    high = min(max(before + n - q, low), pitch)
-    for h in range(form[0]):
+    `image`: the addresses of x and the constant, the numbers of a row of x, and their bytes. Returns the task's first
+    row among all rows of y, its first column, how many it has, and the strip's pitch.
+    """
+    form, rows, planes, places = tables
+    item, down, across, most, columns = image[3], form[DOWN], form[ACROSS], form[MOST], form[COLUMNS]
+    blocks, shares = (y_wide + columns - 1) // columns, (form[HIGH] + most - 1) // most
+    g, p, q = task // blocks // shares, task // blocks % shares * most, task % blocks * columns
+    high, wide = min(most, form[HIGH] - p), min(columns, y_wide - q)
+    height, pitch = high + down - 1, wide + across - 1
+    beneath = places[q : q + pitch]
+    for h in range(form[DEPTH]):
+        first, to = planes[h] + planes[form[DEPTH] + g] + p, strip + h * height * pitch * item
         for j in range(height):
-            row, k = rows[planes[h] + planes[form[0] + g] + p + j], (h * height + j) * pitch
-            if row < 0:
-                for w in range(pitch):
-                    strip[k + w] = edge[0]
-                continue
-            move_bytes(
-                address(x) + (row * n + q + low - before) * item, address(strip) + (k + low) * item, (high - low) * item
-            )
-            for beyond in range(pitch - (high - low)):
-                w = beyond if beyond < low else beyond + high - low
-                strip[k + w] = edge[0] if places[q + w] < 0 else x[row, places[q + w]]
-
-
-@njit
-def place_taps(taps, form, height, pitch, places):  # type: ignore[no-untyped-def]
-    """How far in the strip each tap is from the first one of the box."""
+            fill(image, rows[first + j], beneath, form[BEFORE] - q, to + j * pitch * item)
     for t in range(taps.size):
-        h, r, s = taps[t] // (form[1] * form[2]), taps[t] // form[2] % form[1], taps[t] % form[2]
-        places[t] = (h * height + r) * pitch + s
+        h, r, s = taps[t] // (down * across), taps[t] // across % down, taps[t] % across
+        apart[t] = (h * height + r) * pitch + s
+    return g * form[HIGH] + p, high, q, wide, pitch
 
 
 @njit
-def empty_strip(form, dtype):  # type: ignore[no-untyped-def]
-    """Room for a strip, and for the results of all its places."""
-    pitch = form[5] + form[2] - 1
-    return np.empty(form[0] * (form[4] + form[1] - 1) * pitch, dtype), np.empty(form[4] * pitch, dtype)
+def fill(image, row, places, before, strip):  # type: ignore[no-untyped-def]
+    """strip[w] = x[row, places[w]], or the constant; x's first column is at w = before, if that is in the strip."""
+    x, edge, n, item = image
+    if row < 0:
+        repeat_bytes(edge, item, strip, places.size * item)
+        return
+    source = x + row * n * item
+    low = min(max(before, 0), places.size)
+    high = min(max(before + n, low), places.size)
+    move_bytes(source + (low - before) * item, strip + low * item, (high - low) * item)
+    for beyond in range(places.size - (high - low)):
+        w = beyond if beyond < low else beyond + high - low
+        move_bytes(edge if places[w] < 0 else source + places[w] * item, strip + w * item, item)
 
 
 @njit
-def save_rows(found, pitch, high, wide, y, row, q):  # type: ignore[no-untyped-def]
-    """y[row + i, q + j] = found[i, j]."""
-    item = y.itemsize
+def save(found, item, pitch, high, wide, y, y_wide):  # type: ignore[no-untyped-def]
+    """y[i, j] = found[i, j] for i < high, j < wide; both are addresses of numbers of `item` bytes."""
     for i in range(high):
-        move_bytes(address(found) + i * pitch * item, address(y) + ((row + i) * y.shape[1] + q) * item, wide * item)
+        move_bytes(found + i * pitch * item, y + i * y_wide * item, wide * item)
 
 
 @njit
@@ -174,7 +175,7 @@ def lower(u, v, w, z, least):  # type: ignore[no-untyped-def]
 
 
 @njit
-def raise_(u, v, w, z, most):  # type: ignore[no-untyped-def]
+def higher(u, v, w, z, most):  # type: ignore[no-untyped-def]
     """most[k] = the first of the greatest of most[k], u[k], v[k], w[k], z[k]."""
     for k in range(most.size):
         found = most[k]
@@ -187,26 +188,25 @@ def raise_(u, v, w, z, most):  # type: ignore[no-untyped-def]
 @kernel
 def find_extremes(x, rows, planes, places, taps, form, edge, y, first, end):  # type: ignore[no-untyped-def]
     """y[g, p, q] = min or max of padded_x[g + h, p + r, q + s] over the taps (h, r, s), the first of equals."""
-    strip, best = empty_strip(form, x.dtype)
-    apart, turn, minimum = np.empty(taps.size, np.int64), form[7], form[8]
+    turn, item = form[TURN], x.itemsize
+    strip, best = np.empty(form[PLACES], x.dtype), np.empty(form[RESULTS], x.dtype)
+    apart, tables = np.empty(taps.size, np.int64), (form, rows, planes, places)
     for task in range(first, end):
-        g, p, high, q, wide = task_of(task, form, y.shape[1])
-        height, pitch = high + form[1] - 1, wide + form[2] - 1
-        fill(x, rows, planes, g, places, form, edge, p, q, height, pitch, strip)
-        place_taps(taps, form, height, pitch, apart)
-        count = high * pitch - form[2] + 1
+        image = (address(x), address(edge), x.shape[1], item)  # here, so that the constant outlives the last task
+        p, high, q, wide, pitch = prepare(task, tables, taps, image, y.shape[1], address(strip), apart)
+        count = (high - 1) * pitch + wide
         for begin in range(0, count, turn):
             size = min(turn, count - begin)
             out = best[begin : begin + size]
-            move_bytes(address(strip) + (begin + apart[0]) * x.itemsize, address(out), size * x.itemsize)
+            move_bytes(address(strip) + (begin + apart[0]) * item, address(best) + begin * item, size * item)
             for t in range(0, taps.size, TOGETHER):
                 a, b, c, d = begin + apart[t], begin + apart[t + 1], begin + apart[t + 2], begin + apart[t + 3]
                 u, v, w, z = strip[a : a + size], strip[b : b + size], strip[c : c + size], strip[d : d + size]
-                if minimum:
+                if form[MINIMUM]:
                     lower(u, v, w, z, out)
                 else:
-                    raise_(u, v, w, z, out)
-        save_rows(best, pitch, high, wide, y, g * form[6] + p, q)
+                    higher(u, v, w, z, out)
+        save(address(best), item, pitch, high, wide, address(y) + (p * y.shape[1] + q) * item, y.shape[1])
 
 
 @njit
@@ -219,14 +219,14 @@ def add_products(u, v, w, z, a, b, c, d, total):  # type: ignore[no-untyped-def]
 @kernel
 def sum_products(x, rows, planes, places, taps, form, weights, y, first, end):  # type: ignore[no-untyped-def]
     """y[g, p, q] = sum of weights[t] * padded_x[g + h, p + r, q + s] over the taps t = (h, r, s), modulo 2^64."""
-    strip, total = empty_strip(form, x.dtype)
-    apart, turn, edge = np.empty(taps.size, np.int64), form[7], np.zeros(1, x.dtype)
+    turn, item = form[TURN], x.itemsize
+    strip, total = np.empty(form[PLACES], x.dtype), np.empty(form[RESULTS], x.dtype)
+    apart, tables = np.empty(taps.size, np.int64), (form, rows, planes, places)
+    edge = np.zeros(1, x.dtype)
     for task in range(first, end):
-        g, p, high, q, wide = task_of(task, form, y.shape[1])
-        height, pitch = high + form[1] - 1, wide + form[2] - 1
-        fill(x, rows, planes, g, places, form, edge, p, q, height, pitch, strip)
-        place_taps(taps, form, height, pitch, apart)
-        count = high * pitch - form[2] + 1
+        image = (address(x), address(edge), x.shape[1], item)  # here, so that the constant outlives the last task
+        p, high, q, wide, pitch = prepare(task, tables, taps, image, y.shape[1], address(strip), apart)
+        count = (high - 1) * pitch + wide
         for begin in range(0, count, turn):
             size = min(turn, count - begin)
             out = total[begin : begin + size]
@@ -235,4 +235,4 @@ def sum_products(x, rows, planes, places, taps, form, weights, y, first, end):  
                 a, b, c, d = begin + apart[t], begin + apart[t + 1], begin + apart[t + 2], begin + apart[t + 3]
                 u, v, w, z = strip[a : a + size], strip[b : b + size], strip[c : c + size], strip[d : d + size]
                 add_products(u, v, w, z, weights[t], weights[t + 1], weights[t + 2], weights[t + 3], out)
-        save_rows(total, pitch, high, wide, y, g * form[6] + p, q)
+        save(address(total), item, pitch, high, wide, address(y) + (p * y.shape[1] + q) * item, y.shape[1])

@@ -1,11 +1,11 @@
 """Lines of an array in a buffer, side by side, with their borders: on their way in, and out again.
 
 An array is seen as (o, i, c): outer places, pixels along the filtered axis, inner places; its lines run along i. A task
-has the lines of `deep` outer and `wide` inner places, of which a buffer holds some pixels: pixel k of line l at
-k * span + l, with span = deep * wide. So every step goes along the buffer in vectors, whatever the axis.
+has the lines of `deep` outer and `wide` inner places, of which a buffer holds some pixels: pixel k of line m at
+k * span + m, with span = deep * wide. So every step goes along the buffer in vectors, whatever the axis.
 
 What copies knows no dtype. A kernel calls it at an address, and so is compiled without it; addresses and pitches count
-bytes. Index letters: `o i c` as above, `l` line of a task, `k` pixel in a buffer.
+bytes. Index letters: `o i c` as above, `m` line of a task, `k` pixel in a buffer.
 """
 
 from functools import cache
@@ -32,6 +32,16 @@ def move_bytes(builder: Any, source: Value, target: Value, size: Value) -> Value
     pointer = ir.IntType(8).as_pointer()
     source, target = builder.inttoptr(source, pointer), builder.inttoptr(target, pointer)
     return cgutils.raw_memmove(builder, target, source, size, 1)
+
+
+@njit
+def repeat_bytes(source, size, target, end):  # type: ignore[no-untyped-def]
+    """So many bytes from one address, again and again, to another until there are `end` of them."""
+    move_bytes(source, target, min(size, end))
+    have = size
+    while have < end:
+        move_bytes(target, target + have, min(have, end - have))
+        have *= 2
 
 
 @instruction(2)
@@ -71,11 +81,11 @@ def turn_box(item: int) -> Any:
     @body
     def turn_box(plan, job, _, __, ___):  # type: ignore[no-untyped-def]
         """The same in squares."""
-        rows, columns, pitch, target_pitch = PLACES, PIXELS, FROM_PLACE, TO_PIXEL
-        if word(job, FROM_PIXEL) != item:
-            rows, columns, pitch, target_pitch = PIXELS, PLACES, FROM_PIXEL, TO_PLACE
         source, target = word(job, FROM), word(job, TO)
-        rows, columns, pitch, target_pitch = word(job, rows), word(job, columns), word(job, pitch), word(job, target_pitch)
+        rows, pitch = word(job, PLACES), word(job, FROM_PLACE)
+        columns, target_pitch = word(job, PIXELS), word(job, TO_PIXEL)
+        if word(job, FROM_PIXEL) != item:  # neighbours are places
+            rows, pitch, columns, target_pitch = columns, word(job, FROM_PIXEL), rows, word(job, TO_PLACE)
         high, across = rows // lanes * lanes, columns // lanes * lanes
         for i in range(0, high, lanes):
             for j in range(0, across, lanes):
@@ -111,19 +121,28 @@ def save(copies, job, lines, n, pixel, pixels, y):  # type: ignore[no-untyped-de
 
 
 @njit
+def load_whole(copies, job, x, n, pixel, places, before, edge, item, lines):  # type: ignore[no-untyped-def]
+    """All pixels of all lines with their borders: copies of what is in the buffer by then, or the constant."""
+    span = job[SIZE] * job[PLACES]
+    load(copies, job, x, n, pixel, n, lines + before * span)
+    for k in range(places.size - n):
+        row = k if k < before else k + n
+        if places[row] < 0:
+            repeat_bytes(edge, item, lines + row * span, span)
+        else:
+            move_bytes(lines + (before + places[row]) * span, lines + row * span, span)
+
+
+@njit
 def load_borders(copies, job, x, n, pixel, places, before, edge, item, borders):  # type: ignore[no-untyped-def]
     """The pixels of the borders of all lines, those before them first."""
     span = job[SIZE] * job[PLACES]
     for k in range(places.size - n):
         place, row = places[k if k < before else k + n], borders + k * span
-        if place >= 0:
+        if place < 0:
+            repeat_bytes(edge, item, row, span)
+        else:
             load(copies, job, x + place * pixel, n, pixel, 1, row)
-            continue
-        move_bytes(edge, row, item)
-        have = item
-        while have < span:
-            move_bytes(row, row + have, min(have, span - have))
-            have *= 2
 
 
 @njit

@@ -1,10 +1,10 @@
-"""Moving extremes and means along one axis after the other, at a cost that (almost) does not depend on the window.
+"""Moving extremes and means along one axis after the other, at a cost that hardly depends on the window's size.
 
-An array is seen as (o, i, c): outer places, pixels along the filtered axis, inner places; its lines run along i. A task
-takes some neighbouring lines and copies them with their borders into a buffer, where they lie side by side: pixel i of
-line l at i * span + l. So every step goes along the buffer in vectors, whatever the axis, and y may be x itself.
+An array is seen as (o, i, c): outer places, pixels along the filtered axis, inner places. A task has some neighbouring
+lines along i, and a buffer some pixels of them with their borders, side by side (see `line_buffers`): it goes down the
+lines, and has read what it writes over, so y may be x itself.
 
-Index letters: `o i c` as above, `l` line of a task, `k` place in a buffer.
+Index letters: `o i c` as above, `m` line of a task, `k` place in a buffer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,44 +15,70 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fastconv.backends.cpu.conversion import FLOAT64, exact, numbers, one, stored
+from fastconv.backends.cpu.conversion import FLOAT64, INT64, exact, numbers, one, stored
 from fastconv.backends.cpu.kernels import kernel
-from fastconv.backends.cpu.line_buffers import JOB, PLACES, SIZE, copying, load_borders, load_padded, move_bytes, save
+from fastconv.backends.cpu.line_buffers import (
+    JOB,
+    PLACES,
+    SIZE,
+    copying,
+    load_borders,
+    load_padded,
+    load_whole,
+    move_bytes,
+    save,
+)
 from fastconv.backends.cpu.pooling import address
+from fastconv.backends.cpu.running_sums import LANES, slide
 from fastconv.borders import Border
 from fastconv.typing import Array, Shape
 
 Passes = Sequence[tuple[int, int, Border]]  # of each the axis, the window's size, and the axis's border
 
 # Dtypes with kernels of their own, where x and y both have it; all others are converted to float64, a slab at a time.
-EXTREMES = frozenset(map(np.dtype, ("u1", "u2", "i2", "i4", "f4", "f8")))
-MEANS = frozenset(map(np.dtype, ("u1", "u2", "i2", "f4", "f8")))
-SLAB = 1 << 19  # numbers of a slab
-BUFFER = 1 << 15  # bytes that a buffer has at most, ...
-ROW = 512
-SHORT = 256
-TURNED = 64  # lines that are turned to lie side by side, where fewer are neighbours in memory
+OWN = frozenset(map(np.dtype, ("u1", "u2", "i4", "i8", "f4", "f8")))
+SLAB = 1 << 20  # numbers of a slab
+
+# A task has neighbours of so many bytes; or so many lines that are turned, or are short, together; and TASKS there are
+# at least, where that leaves FEWEST lines for each.
+ROW, TURNED, SHORT = 512, 64, 256
+TASKS, FEWEST = 16, 8
+BUFFER, HEIGHT = 1 << 15, 64  # bytes of a buffer, about, and of each line so many pixels at least
+
 UNWATCHED = np.zeros(0, np.uint8)
-TILE = 64  # pixels of each that are turned at a time: whole lines of the cache
 
 
 def extreme_lines(x: Array, passes: Passes, y: Array, cval: float, minimum: bool) -> None:
-    """y[o, i, c] = min or max over r < size of padded_x[o, i + r, c], in each pass of what the last one gave."""
-    x, y, unordered = numbers(x), numbers(y), False
+    """y[o, i, c] = min or max over r < size of padded_x[o, i + r, c], in each pass of what the last one gave.
+
+    Numbers are compared as float64: int64 that it does not hold are converted first, and NaN has a kernel of its own.
+    """
+    x, y, strange = numbers(x), numbers(y), False
     for axis, size, border in passes:
-        edge = beyond(border, cval, x, y, EXTREMES)
-        unordered = unordered or bool(edge[0] != edge[0])
-        for lines, out in parts(x, y, axis, edge.dtype):
-            tasks, form = blocks(lines.shape, lines.itemsize, size, border, lines.shape[1] < SHORT, minimum)
-            watched = edge.dtype.kind == "f" and size > 1
-            found = np.zeros(tasks, np.uint8) if watched and x is not y else UNWATCHED
-            if not (watched and unordered):
-                move_extremes(tasks, lines, border.places, form, edge, out, found)
-                unordered = unordered or (found is not UNWATCHED and bool(found.any()))
-            if watched and unordered:
-                single = lines.shape[0] * lines.shape[2]
-                follow_extremes(single, lines, border.places, border.before, size, int(minimum), edge, out)
+        edge = beyond(border, cval, x, y)
+        whole, floating = edge.dtype == INT64, edge.dtype.kind == "f"
+        strange = strange or bool(edge[0] != edge[0])
+        if not strange or not (whole or (floating and size > 1)):
+            found = moved(x, y, axis, size, border, edge, minimum, x is not y and (whole or floating))
+            strange = strange or found
+        if strange and whole:
+            moved(x, y, axis, size, border, edge_of(float(edge[0]), FLOAT64), minimum, False)
+        elif strange and floating and size > 1:
+            for lines, out in parts(x, y, axis, edge.dtype):
+                count = lines.shape[0] * lines.shape[2]
+                follow_extremes(count, lines, border.places, border.before, size, int(minimum), edge, out)
         x = y
+
+
+def moved(x: Array, y: Array, axis: int, size: int, border: Border, edge: Array, minimum: bool, watched: bool) -> bool:
+    """Whether `move_extremes`, where that is `watched`, found what it can't compare."""
+    strange = False
+    for lines, out in parts(x, y, axis, edge.dtype):
+        tasks, form = blocks(lines.shape, lines.itemsize, size, border, False, minimum)
+        found = np.zeros(tasks, np.uint8) if watched else UNWATCHED
+        move_extremes(tasks, lines, border.places, form, edge, out, found)
+        strange = strange or (watched and bool(found.any()))
+    return strange
 
 
 def uniform_lines(x: Array, passes: Passes, y: Array, cval: float) -> None:
@@ -62,29 +88,47 @@ def uniform_lines(x: Array, passes: Passes, y: Array, cval: float) -> None:
     """
     x, y = numbers(x), numbers(y)
     for axis, size, border in passes:
-        edge = beyond(border, cval, x, y, MEANS)
+        edge = beyond(border, cval, x, y)
         for lines, out in parts(x, y, axis, edge.dtype):
             tasks, form = blocks(lines.shape, lines.itemsize, size, border, True, False)
             move_means(tasks, lines, border.places, form, edge, out)
         x = y
 
 
-def beyond(border: Border, cval: float, x: Array, y: Array, dtypes: frozenset[np.dtype[Any]]) -> Array:
+def beyond(border: Border, cval: float, x: Array, y: Array) -> Array:
     """The constant beyond the edges, in the dtype that is computed in: x's and y's own where that changes nothing."""
-    number = cval if border.mode.endswith("constant") else 0.0
-    own = x.dtype == y.dtype and x.dtype in dtypes and exact(number, x.dtype)
-    return one(number, x.dtype if own else FLOAT64)
+    number = cval if border.constant else 0.0
+    own = x.dtype == y.dtype and x.dtype in OWN and exact(number, x.dtype)
+    return edge_of(number, x.dtype if own else FLOAT64)
+
+
+@lru_cache(maxsize=256)
+def edge_of(number: float, dtype: np.dtype[Any]) -> Array:
+    """A constant as a number of `dtype`, and up to which number float64 holds all of them."""
+    limit = np.inf if dtype.kind == "f" else min(np.iinfo(dtype).max, 2**53)
+    return np.array([one(number, dtype)[0], limit], dtype)
 
 
 @lru_cache(maxsize=256)
 def blocks(shape: Shape, item: int, size: int, border: Border, turn: bool, minimum: bool) -> tuple[int, Array]:
-    """The number of tasks, and what the kernels read with `words`: places and pixels of a task at a time."""
+    """The number of tasks, and what the kernels read with `words`: a task's places, and pixels at a time of its lines.
+
+    Where lines have no neighbours, they are turned, if that is wanted.
+    """
     outer, n, inner = shape
-    deep = TURNED // inner if turn and inner < TURNED and outer * inner > 3 else 1
-    wide = min(inner, ROW // item)
-    height = min(n, max(TILE, 2 * size, BUFFER // (deep * wide * item)))
+    deep, wide = 1, min(inner, share(outer * inner, ROW // item))
+    if n * inner < SHORT:
+        deep = share(outer, max(TURNED, BUFFER // ((n + size) * inner * item)))
+    elif turn and inner == 1 and outer > 3:  # of fewer lines, each is a task
+        deep = share(outer, TURNED)
+    height = min(n, max(HEIGHT, 2 * size, BUFFER // (deep * wide * item)))
     copies = copying(item, deep > 1 and inner == 1)
     return -(-outer // deep) * -(-inner // wide), np.array([border.before, size, deep, wide, height, copies, minimum])
+
+
+def share(lines: int, most: int) -> int:
+    """How many lines of so many a task has, at most."""
+    return min(lines, most, max(FEWEST, -(-lines // TASKS)))
 
 
 def parts(x: Array, y: Array, axis: int, dtype: np.dtype[Any]) -> Iterator[tuple[Array, Array]]:
@@ -141,7 +185,7 @@ def words(form):  # type: ignore[no-untyped-def]
 def move_extremes(x, places, form, edge, y, found, first, end):  # type: ignore[no-untyped-def]
     """y[o, i, c] = min or max of x[o, i + r, c], r < size, by doubling: of 2 pixels, of 4, ... of the rest.
 
-    found[task] tells of NaN; there what y gets has no meaning.
+    found[task] tells of NaN, and of int64 beyond edge[1]; what y gets then has no meaning.
     """
     before, size, deep, wide, height, copies, minimum = words(form)
     outer, n, inner = x.shape
@@ -154,16 +198,20 @@ def move_extremes(x, places, form, edge, y, found, first, end):  # type: ignore[
         job[PLACES], job[SIZE] = min(deep, outer - o), min(wide, inner - c) * item
         begin, span, pixel = (o * n * inner + c) * item, job[PLACES] * job[SIZE] // item, inner * item
         source, around = address(x) + begin, address(borders)
-        load_borders(copies, job, source, n, pixel, places, before, address(edge), item, around)
+        if height < n:
+            load_borders(copies, job, source, n, pixel, places, before, address(edge), item, around)
         strange = False
         for top in range(0, n, height):
             rows, kept = min(height, n - top), 0 if top == 0 else size - 1
             last, fresh = top + rows + size - 1, address(lines) + kept * span * item
             move_bytes(address(lines) + height * span * item, address(lines), kept * span * item)
-            load_padded(copies, job, source, n, pixel, around, before, top + kept, last, fresh)
+            if height < n:
+                load_padded(copies, job, source, n, pixel, around, before, top + kept, last, fresh)
+            else:
+                load_whole(copies, job, source, n, pixel, places, before, address(edge), item, fresh)
             if found.size:
                 for k in range(kept * span, (rows + size - 1) * span):
-                    strange |= lines[k] != lines[k]
+                    strange |= not -edge[1] <= lines[k] <= edge[1]
             best, into, other, reach = 0, room, 2 * room, 1
             while reach < size:
                 shift = best + min(reach, size - reach) * span
@@ -182,12 +230,13 @@ def move_extremes(x, places, form, edge, y, found, first, end):  # type: ignore[
 
 @kernel
 def follow_extremes(x, places, before, size, minimum, edge, y, first, end):  # type: ignore[no-untyped-def]
-    """The same where lines hold NaN, which is neither less nor greater: the order of comparisons decides.
+    """The same where lines hold NaN, which is neither less nor greater: as in SciPy, the order of comparisons decides.
 
     The pixels that may still become the extreme wait in a queue, each with the place where it leaves the window. One
     that enters removes those before it that it is not less than; NaN removes none, and is removed by none behind it.
+    The size is at least 2.
     """
-    n, inner = x.shape[1], x.shape[2]
+    inner = x.shape[2]
     line, waiting, leaving = np.empty(places.size, x.dtype), np.empty(size, x.dtype), np.empty(size, np.int64)
     for task in range(first, end):
         o, c = task // inner, task % inner
@@ -211,16 +260,8 @@ def follow_extremes(x, places, before, size, minimum, edge, y, first, end):  # t
 
 
 @njit
-def slide(entering, leaving, sums, size, means):  # type: ignore[no-untyped-def]
-    """sums[l] += entering[l] - leaving[l]; means[l] = sums[l] / size."""
-    for l in range(means.size):
-        sums[l] += np.float64(entering[l]) - np.float64(leaving[l])
-        means[l] = sums[l] / size
-
-
-@njit
 def slide_along(entering, leaving, total, size, means):  # type: ignore[no-untyped-def]
-    """The same for the pixels of one line, whose sum stays in a register; it is returned."""
+    """total += entering[k] - leaving[k]; means[k] = total / size: the pixels of one line; the sum is returned."""
     for k in range(means.size):
         total += np.float64(entering[k]) - np.float64(leaving[k])
         means[k] = total / size
@@ -236,30 +277,33 @@ def move_means(x, places, form, edge, y, first, end):  # type: ignore[no-untyped
     before, size, deep, wide, height, copies, _ = words(form)
     outer, n, inner = x.shape
     item, blocks = x.itemsize, (inner + wide - 1) // wide
-    lines, sums = np.empty((height + size) * deep * wide, x.dtype), np.empty(deep * wide)
-    means = np.empty(height * deep * wide, y.dtype)
+    lines, sums = np.empty((height + size) * deep * wide + LANES, x.dtype), np.empty(deep * wide + LANES)
+    means = np.empty(height * deep * wide + LANES, y.dtype)
     borders, job = np.empty((places.size - n) * deep * wide, x.dtype), np.empty(JOB, np.int64)
     for task in range(first, end):
         o, c = task // blocks * deep, task % blocks * wide
         job[PLACES], job[SIZE] = min(deep, outer - o), min(wide, inner - c) * item
         begin, span, pixel = (o * n * inner + c) * item, job[PLACES] * job[SIZE] // item, inner * item
         source, around = address(x) + begin, address(borders)
-        load_borders(copies, job, source, n, pixel, places, before, address(edge), item, around)
+        if height < n:
+            load_borders(copies, job, source, n, pixel, places, before, address(edge), item, around)
         for top in range(0, n, height):
             rows, kept = min(height, n - top), 1 if top == 0 else size
             last, fresh = top + rows + size - 1, address(lines) + kept * span * item
             move_bytes(address(lines) + height * span * item, address(lines), size * span * item)
-            load_padded(copies, job, source, n, pixel, around, before, top + kept - 1, last, fresh)
+            if height < n:
+                load_padded(copies, job, source, n, pixel, around, before, top + kept - 1, last, fresh)
+            else:
+                load_whole(copies, job, source, n, pixel, places, before, address(edge), item, fresh)
             if top == 0:
-                for l in range(span):
-                    lines[l] = sums[l] = 0
+                for m in range(span):
+                    lines[m] = sums[m] = 0
                 for k in range(1, size):
-                    for l in range(span):
-                        sums[l] += lines[k * span + l]
+                    for m in range(span):
+                        sums[m] += lines[k * span + m]
             if span == 1:
                 sums[0] = slide_along(lines[size : size + rows], lines[:rows], sums[0], size, means[:rows])
             else:
-                for k in range(0, rows * span, span):
-                    after = k + size * span
-                    slide(lines[after : after + span], lines[k : k + span], sums, size, means[k : k + span])
+                for m in range((span - 1) // LANES * LANES, -1, -LANES):  # the last one writes over others' means
+                    slide(lines, m, span, rows, sums, size, means)
             save(copies, job, address(means), n, pixel, rows, address(y) + begin + top * pixel)

@@ -20,13 +20,11 @@ from fastconv.typing import Array
 ROWS, COLUMNS = 64, 512  # of windows in a task, at most: its sums stay in the processor's caches
 CENTRED, PRODUCT, DIFFERENCE, RELATIVE = range(4)
 KINDS = {"ccoeff_normed": CENTRED, "ccorr_normed": PRODUCT, "sqdiff": DIFFERENCE, "sqdiff_normed": RELATIVE}
-# A window of less contrast than this part of its brightness (both squared) is summed once more: a product computed in
-# float32 is wrong by 1e-7 of the brightness, and its score by as much more as the contrast is less.
-DOUBT = 1 / 4096
+ENOUGH = 1e5  # times its rounding: a window's contrast that is as right as a score should be
 RANGE = {4: (1e-36, 1e36), 8: (1e-300, 1e300)}  # of numbers whose root a float32 or float64 holds
 
 
-def score(method: str, x: Array, weights: Array, shift: Array, y: Array) -> None:
+def score(method: str, x: Array, weights: Array, shift: Array, doubt: float, y: Array) -> None:
     """Make scores of the products y[p, q] = sum over r, s, k of weights[r, s, k] x[p + r, q + s, k], in place.
 
     With u = x - shift, sums over the window and the template, energy = sum of weights² and var = sum of (u - mean)²:
@@ -35,14 +33,13 @@ def score(method: str, x: Array, weights: Array, shift: Array, y: Array) -> None
         ccorr_normed    y / sqrt(sum of u² energy); 0 where that is 0
         sqdiff          sum of u² - 2 y + energy, the squared difference of u and the weights
         sqdiff_normed   the same / sqrt(sum of x² sum of (weights + shift)²), at most 1; 1 where that is 0
+
+    Where var is less than `doubt` times the sum of u², y is too coarse: var and y are computed from pixels once more.
     """
     high, wide, channels = weights.shape
     energy, area = float(np.vdot(weights, weights)), high * wide
     rounding = 4 * (high + 2 * wide.bit_length() + 8) * 2.0**-53  # with room to spare, a sum's relative error
-    if x.dtype.kind in "ui":  # sums of small integers are exact
-        doubt = 0.0
-    else:
-        doubt = DOUBT if x.dtype == y.dtype == np.float32 else 1e5 * rounding
+    doubt = max(doubt, ENOUGH * rounding)
     norm = sqrt(energy if method != "sqdiff_normed" else energy + area * float(np.vdot(shift, shift)))
     root = 1 / norm if norm else np.inf if method == "sqdiff_normed" else 0.0
     numbers = np.array([energy, root, rounding, doubt, *RANGE[y.itemsize]])
@@ -70,9 +67,9 @@ def scores(kind: int) -> Any:
         for i in range(width):
             offsets[i] = shift[i % channels]
         pitch = (width + 7) // 8 * 8
-        block = np.empty((2 * rows + 10) * pitch + 8)
-        block = block[-(address(block) // 8) % 8 :][: (2 * rows + 10) * pitch].reshape(2 * rows + 10, pitch)
-        kept, sums, work = block[10:].reshape(2, rows, pitch), block[:2], block[2:10]
+        block = np.empty((2 * rows + 6) * pitch + 8)
+        block = block[-(address(block) // 8) % 8 :][: (2 * rows + 6) * pitch].reshape(2 * rows + 6, pitch)
+        kept, sums, work = block[6:].reshape(2, rows, pitch), block[:2], block[2:6]
         for task in range(first, end):
             top, left = task // tiles * rows, task % tiles * columns
             count, many = min(rows, y.shape[0] - top), min(columns, y.shape[1] - left)
@@ -89,7 +86,7 @@ def scores(kind: int) -> Any:
                 if p > 0:
                     add_row(kind, x[top + high + p - 1, begin : begin + span], offsets, one, two)
                 size = many * channels
-                if kind == CENTRED or kind == RELATIVE:
+                if kind in (CENTRED, RELATIVE):
                     sum_across(kept[0, p], one, work[0], work[1], wide // channels, channels, work[2, :size])
                 sum_across(kept[1, p], two, work[0], work[1], wide // channels, channels, work[3, :size])
                 row = y[top + p, left : left + many]
@@ -180,9 +177,8 @@ def score_row(kind, one, two, share, numbers, row, unsure):  # type: ignore[no-u
         value, nothing, slack = np.float64(product), number(0), 0.0
         if kind == CENTRED:
             square, slack = second - one[q] * share, rounding * second
-        if kind == DIFFERENCE or kind == RELATIVE:
-            value = second - 2 * value + energy
-            value, nothing = (0.0 if value < 0 else value), number(1)
+        if kind in (DIFFERENCE, RELATIVE):
+            value, nothing = max(second - 2 * value + energy, 0.0), number(1)
         if kind == DIFFERENCE:
             row[q] = np.inf if second == np.inf else value
             continue
@@ -211,8 +207,7 @@ def score_again(kind, x, weights, p, begin, channels, numbers, row, work):  # ty
     for q in range(row.size):
         if unsure[q] > 0:
             if kind == CENTRED:
-                here = begin + q * channels
-                value = coefficient(x[p:, here : here + weights.shape[1]], weights, channels, work[4:]) * root
+                value = coefficient(x, p, begin + q * channels, weights, channels, work[1], work[2]) * root
             elif kind == PRODUCT:
                 value = row[q] * root / sqrt(two[q])
             else:
@@ -221,20 +216,45 @@ def score_again(kind, x, weights, p, begin, channels, numbers, row, work):  # ty
 
 
 @njit(fastmath=EXACT, error_model="numpy")
-def coefficient(x, weights, channels, work):  # type: ignore[no-untyped-def]
+def coefficient(x, p, begin, weights, channels, base, one):  # type: ignore[no-untyped-def]
     """The product of one window and the weights over the root of the window's contrast, from pixels less the first."""
-    wide = weights.shape[1]
-    base, one, two, product = work[0, :wide], work[1, :wide], work[2, :wide], work[3, :wide]
+    two, product, wide = 0.0, 0.0, weights.shape[1]
+    if channels == 1:
+        first, plain = np.float64(x[p, begin]), 0.0
+        for r in range(weights.shape[0]):
+            found = sums_of_grey(x[p + r, begin : begin + wide], weights[r], first)
+            plain, two, product = plain + found[0], two + found[1], product + found[2]
+        two -= plain * plain / weights.size
+        return product / sqrt(two) if two > 0 else 0.0
     for i in range(wide):
-        base[i], one[i], two[i], product[i] = x[0, i % channels], 0.0, 0.0, 0.0
+        base[i], one[i] = x[p, begin + i % channels], 0.0
     for r in range(weights.shape[0]):
-        row, taps = x[r], weights[r]
-        for i in range(wide):
-            less = row[i] - base[i]
-            one[i] += less
-            two[i] += less * less
-            product[i] += taps[i] * less
-    spread, share = two.sum(), channels / weights.size
+        part = sums_of_colours(x[p + r, begin : begin + wide], weights[r], base, one)
+        two, product = two + part[0], product + part[1]
     for k in range(channels):
-        spread -= one[k::channels].sum() ** 2 * share
-    return product.sum() / sqrt(spread) if spread > 0 else 0.0
+        two -= one[k:wide:channels].sum() ** 2 * channels / weights.size
+    return product / sqrt(two) if two > 0 else 0.0
+
+
+@njit(fastmath=SUMS, error_model="numpy")
+def sums_of_grey(row, taps, base):  # type: ignore[no-untyped-def]
+    """Sums of u = row - base, u² and taps u."""
+    one, two, product = 0.0, 0.0, 0.0
+    for i in range(taps.size):
+        less = row[i] - base
+        one += less
+        two += less * less
+        product += taps[i] * less
+    return one, two, product
+
+
+@njit(fastmath=SUMS, error_model="numpy")
+def sums_of_colours(row, taps, base, one):  # type: ignore[no-untyped-def]
+    """Sums of u² and taps u with u = row - base, which is added to `one`."""
+    two, product = 0.0, 0.0
+    for i in range(taps.size):
+        less = row[i] - base[i]
+        one[i] += less
+        two += less * less
+        product += taps[i] * less
+    return two, product

@@ -1,0 +1,361 @@
+"""Where an image looks like a template: scores of all places, and the best of them.
+
+Methods, formulas and values are those of OpenCV's `matchTemplate`. Index letters: `p q` window, by its first pixel;
+`r s` pixel in it; `k` channel; capitals are extents.
+"""
+
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from fastconv import backends, ndimage
+from fastconv.borders import Border
+from fastconv.functional import checks
+from fastconv.typing import Array, ArrayLike, Shape
+
+__all__ = ["METHODS", "find_template", "match_template"]
+
+METHODS = ("sqdiff", "sqdiff_normed", "ccorr", "ccorr_normed", "ccoeff", "ccoeff_normed")
+IEEE = np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
+FAR = 8  # standard deviations: a mean that lies so far from 0 is subtracted, for products lose digits of what is large
+ROWS = 64  # of an image that tell its mean
+# A window's contrast over its brightness, squared, from which on sums of float32 do: they lose 4e-8 of the brightness.
+LOST = 2.0**-14
+# Of so many windows this number along each axis is looked at: where more than this share have less contrast, all
+# products are computed in float64.
+LARGE, SAMPLE, DOUBTFUL = 1 << 16, 8, 1 / 16
+STRIP = 1 << 20  # windows that are scored at a time under a mask
+
+
+def match_template(
+    image: ArrayLike, template: ArrayLike, method: str = "ccoeff_normed", mask: ArrayLike | None = None
+) -> Array:
+    """Scores of a template at all places in an image, by cross-correlation: the template is not flipped.
+
+    With T the template, I the window of the image whose first pixel is (p, q), T' and I' the same less the mean of each
+    channel, and sums over rows, columns and channels:
+
+        sqdiff          sum of (T - I)²                              the least is the best
+        sqdiff_normed   sum of (T - I)² / sqrt(sum of T² sum of I²)  the same; at most 1
+        ccorr           sum of T I                                   the greatest is the best, here and below
+        ccorr_normed    sum of T I / sqrt(sum of T² sum of I²)
+        ccoeff          sum of T' I'
+        ccoeff_normed   sum of T' I' / sqrt(sum of T'² sum of I'²)   from -1 to 1
+
+    A mask M weighs pixels: T and I become M T and M I, T' and I' become M times T and I less their means by M.
+
+    Parameters
+    ----------
+    image : array (H, W) or (H, W, C)
+        bool (as 0 and 1), integers, float16, float32 or float64.
+    template : array (R, S) or (R, S, C)
+        No larger than the image; finite, of any of these dtypes.
+    method : str
+        One of the six.
+    mask : array (R, S) or (R, S, C), optional
+        For all channels or for each. Of bool or integers: pixels that are not 0 count; of floats: weights, finite and
+        at least 0. Pixels of the template that do not count may be anything.
+
+    Returns
+    -------
+    array (H - R + 1, W - S + 1), float64 if the image is, else float32
+        A window or a template without contrast, or all 0, has the normed scores 0, but sqdiff_normed 1: no score is
+        0 / 0. A window's contrast is none where it is less than 1e-6 of its distance from the mean.
+        NaN and infinity in the image reach only the scores of windows that hold them, as pixels that count.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is none of these.
+    ValueError
+        If there is no such method, an array has no pixels, shapes do not fit, or numbers are not accepted.
+
+    References
+    ----------
+    OpenCV, `cv::matchTemplate`; it gives a template without contrast the normed coefficient 1, and with a mask NaN or
+    infinity for x / 0. Only without a mask it ends sqdiff_normed at 1, and so does this.
+    Lewis, "Fast Normalized Cross-Correlation", 1995.
+
+    Examples
+    --------
+    >>> image = np.array([[0, 0, 0, 0], [0, 1, 2, 0], [0, 3, 4, 0]])
+    >>> match_template(image, [[1, 2], [3, 4]], "sqdiff")
+    array([[14.,  6., 17.],
+           [14.,  0., 18.]], dtype=float32)
+    """
+    checks.choice(method, "method", METHODS)
+    x, taps, dtype = _pair(image, template)
+    weights = None if mask is None else _weights(mask, taps)
+    if weights is not None and not weights.all():
+        taps = np.where(weights == 0, 0, taps)
+    if not np.isfinite(taps).all():
+        raise ValueError("template holds NaN or infinity: finite pixels are accepted, or a mask that leaves others out")
+    y = _empty((len(x) - len(taps) + 1, x.shape[1] - taps.shape[1] + 1), x.dtype)
+    if weights is None:
+        _score(method, x, taps, y)
+    else:
+        strip, offset = max(1, STRIP // y.shape[1]), _offset(x)
+        for top in range(0, len(y), strip):
+            scores = y[top : top + strip]
+            _score_masked(method, x[top : top + len(scores) + len(taps) - 1], taps, weights, offset, scores)
+    return y.astype(dtype, copy=False)
+
+
+def find_template(
+    image: ArrayLike,
+    template: ArrayLike,
+    method: str = "ccoeff_normed",
+    count: int | None = 1,
+    threshold: float | None = None,
+    min_distance: int | tuple[int, int] | None = None,
+    mask: ArrayLike | None = None,
+) -> tuple[Array, Array]:
+    """The places where a template lies in an image, the best first, by cross-correlation.
+
+    A place is one whose score is the best within `min_distance`; of equal ones that are so near, the first in the
+    order of rows counts.
+
+    Parameters
+    ----------
+    image, template, method, mask
+        As in `match_template`.
+    count : int or None
+        How many places at most; None for all.
+    threshold : float, optional
+        The least score of a place; for the sqdiff methods the greatest.
+    min_distance : int or (int, int), optional
+        Rows and columns of which one at least lies between two places; by default half of the template's, rounded up.
+
+    Returns
+    -------
+    places : array (N, 2), int64
+        The row and the column of the template's first pixel, N at most `count`.
+    scores : array (N,), dtype of `match_template`'s
+        NaN is no place's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `match_template`, and if count, threshold or min_distance is none of these.
+
+    References
+    ----------
+    Neubeck, Van Gool, "Efficient Non-Maximum Suppression", 2006.
+
+    Examples
+    --------
+    >>> image = np.zeros((8, 9))
+    >>> image[2:4, 1:3] = image[5:7, 6:8] = [[1, 2], [3, 4]]
+    >>> places, scores = find_template(image, [[1, 2], [3, 4]], count=None, threshold=0.9)
+    >>> places
+    array([[2, 1],
+           [5, 6]])
+    """
+    most = None if count is None else _whole(count, "count")
+    limit = None if threshold is None else checks.real(threshold, "threshold")
+    size = np.shape(template)[:2]
+    distance = [-(-extent // 2) for extent in size] if min_distance is None else _distances(min_distance)
+    scores = match_template(image, template, method, mask)
+    sign = -1 if method.startswith("sqdiff") else 1
+    rank = scores if sign > 0 else np.negative(scores, out=scores)
+    rank[np.isnan(rank)] = -np.inf
+    least = -np.inf if limit is None else sign * limit
+    places = _best(rank, least) if most == 1 else _peaks(rank, least, distance, most)
+    rows, columns = np.divmod(places, rank.shape[1])
+    return np.stack([rows, columns], axis=1), sign * rank.reshape(-1)[places]
+
+
+def _pair(image: Any, template: Any) -> tuple[Array, Array, np.dtype[Any]]:
+    """The image (H, W, C) as it is computed with, the template (R, S, C) in float64, and the dtype of scores."""
+    x, taps = _pixels(image, "image"), _pixels(template, "template")
+    if x.ndim != taps.ndim or x.shape[2:] != taps.shape[2:]:
+        raise ValueError(f"image has shape {x.shape}, template {taps.shape}: the same axes and channels are accepted")
+    if taps.shape[0] > x.shape[0] or taps.shape[1] > x.shape[1]:
+        raise ValueError(f"template has shape {taps.shape}, image {x.shape}: a template no larger is accepted")
+    dtype = np.dtype(np.float64 if x.dtype.kind == "f" and x.dtype.itemsize == 8 else np.float32)
+    held = x.dtype.kind == "f" or x.dtype.itemsize < 4  # integers up to 65535 as they are
+    x = np.require(x, dtype if held else np.float64, ["C", "A"])
+    shape = x.shape[2:] or (1,)
+    return x.reshape(*x.shape[:2], *shape), taps.astype(np.float64).reshape(*taps.shape[:2], *shape), dtype
+
+
+def _pixels(value: Any, name: str) -> Array:
+    array = checks.host(value, name)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"{name} is {array.dtype}: bool, integers, float16, float32 and float64 are accepted")
+    if array.ndim not in (2, 3):
+        raise ValueError(f"{name} has {array.ndim} axes, shape {array.shape}: 2 (H, W) or 3 (H, W, C) are accepted")
+    if not array.size:
+        raise ValueError(f"{name} has shape {array.shape}: at least 1 pixel is accepted")
+    return array
+
+
+def _weights(mask: Any, taps: Array) -> Array:
+    """The mask as weights (R, S, C) in float64."""
+    array = checks.host(mask, "mask")
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"mask is {array.dtype}: bool, integers, float16, float32 and float64 are accepted")
+    if array.shape not in (taps.shape[:2], taps.shape):
+        raise ValueError(f"mask has shape {array.shape}: {taps.shape[:2]} is accepted, or {taps.shape}")
+    weights: Array = array.astype(np.float64) if array.dtype.kind == "f" else np.where(array != 0, 1.0, 0.0)
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"mask holds {weights.min()} to {weights.max()}: finite weights of at least 0 are accepted")
+    return np.broadcast_to(weights.reshape(*taps.shape[:2], -1), taps.shape)
+
+
+def _empty(shape: Shape, dtype: np.dtype[Any]) -> Array:
+    array: Array = backends.module("filtering").empty(shape, dtype)
+    return array
+
+
+def _product(x: Array, weights: Array, y: Array, skip_zeros: bool = False) -> Array:
+    """y[p, q] = sum over r, s, k of weights[r, s, k] x[p + r, q + s, k]."""
+    correlate = backends.module("filtering").correlate
+    borders = Border(x.shape[0], 0, 0), Border(x.shape[1], 0, 0)
+    correlate(x[..., 0], np.ascontiguousarray(weights[..., 0]), y, borders, 0.0, skip_zeros)
+    if x.shape[2] > 1:
+        part = _empty(y.shape, y.dtype)
+        for k in range(1, x.shape[2]):
+            correlate(x[..., k], np.ascontiguousarray(weights[..., k]), part, borders, 0.0, skip_zeros)
+            y += part
+    return y
+
+
+@IEEE
+def _score(method: str, x: Array, taps: Array, y: Array) -> None:
+    """The scores of all windows.
+
+    Products are those with the template less its mean, which do not change if anything is added to the image.
+    """
+    score, none = backends.module("template").score, np.zeros(x.shape[2])
+    if method.startswith("ccorr"):
+        _product(x, taps, y)
+        if method == "ccorr_normed":
+            score(method, x, taps, none, 0.0, y)
+        return
+    weights = taps - taps[0, 0]  # exactly 0 if all pixels are the same
+    rest = np.add.reduce(weights, axis=(0, 1)) / (weights.shape[0] * weights.shape[1])
+    weights -= rest
+    offset, doubt = _offset(x), 0.0 if x.dtype == np.float64 else LOST
+    if method == "ccoeff_normed" and doubt and y.size >= LARGE and _is_doubtful(x, taps.shape, offset, doubt):
+        wide = _product(x, weights, _empty(y.shape, np.dtype(np.float64)))
+        score(method, x, weights, offset, 0.0, wide)
+        y[...] = wide
+        return
+    _product(x - offset.astype(x.dtype) if offset.any() else x, weights, y)
+    if method == "ccoeff_normed":
+        score(method, x, weights, offset, doubt, y)
+    elif method != "ccoeff":
+        score(method, x, weights, taps[0, 0] + rest, 0.0, y)
+
+
+@IEEE
+def _score_masked(method: str, x: Array, taps: Array, mask: Array, offset: Array, y: Array) -> None:
+    """The scores of all windows under a mask: their sums are products too, all of float64."""
+    weights, total, double = np.square(mask), mask.sum(axis=(0, 1)), np.dtype(np.float64)
+    share = mask / np.where(total == 0, 1, total)
+    mean = np.zeros(x.shape[2]) if method.startswith("ccorr") else (share * taps).sum(axis=(0, 1))
+    filters = weights * (taps - mean)
+    if method.startswith("ccoeff"):
+        filters -= share * filters.sum(axis=(0, 1))
+    else:
+        offset = mean
+    less = x - offset
+    product = _product(less, filters, _empty(y.shape, double), True)
+    if method in ("ccorr", "ccoeff"):
+        y[...] = product
+        return
+    square = _product(np.square(less), weights, _empty(y.shape, double), True)
+    energy, slack = (weights * np.square(taps - mean)).sum(), _slack(square, taps.size)
+    if method == "ccoeff_normed":
+        for k in range(x.shape[2]):
+            pixels, inside, both = less[..., k : k + 1], _empty(y.shape, double), _empty(y.shape, double)
+            _product(pixels, share[..., k : k + 1], inside, True)  # the windows' means
+            _product(pixels, weights[..., k : k + 1], both, True)
+            square += inside * (inside * weights[..., k].sum() - 2 * both)
+    if method in ("ccorr_normed", "ccoeff_normed"):
+        none = (square <= slack) | (energy == 0)
+        y[...] = np.where(none, 0, np.clip(product / np.sqrt(square * energy), -1, 1))
+        return
+    difference = np.where(square == np.inf, square, np.maximum(square - 2 * product + energy, 0))
+    if method == "sqdiff_normed":
+        square = _product(np.square(x.astype(double)), weights, _empty(y.shape, double), True)
+        norm = np.sqrt(square * (weights * np.square(taps)).sum())
+        difference = np.where((square <= _slack(square, taps.size)) | (norm == 0), 1, difference / norm)
+    y[...] = difference
+
+
+def _slack(square: Array, size: int) -> float:
+    """What a sum of so many squares may be by rounding alone."""
+    return 4 * (size + 16) * 2.0**-53 * float(np.max(square, where=np.isfinite(square), initial=0))
+
+
+def _is_doubtful(x: Array, size: Shape, offset: Array, doubt: float) -> bool:
+    """Whether a sample tells that sums of float32 are too coarse for many windows: they have little contrast."""
+    windows = sliding_window_view(x, size[:2], axis=(0, 1))  # (P, Q, C, R, S)
+    rows, columns, found = *windows.shape[:2], []
+    for row in windows[:: rows // SAMPLE + 1, :: columns // SAMPLE + 1]:
+        less = row - offset[:, None, None]
+        contrast = np.square(less - less.mean(axis=(2, 3), keepdims=True)).sum(axis=(1, 2, 3))
+        found.append((contrast > 0) & (contrast < doubt * np.square(less).sum(axis=(1, 2, 3))))
+    return bool(np.mean(found) > DOUBTFUL)
+
+
+def _offset(x: Array) -> Array:
+    """What is subtracted from the channels: about their means where these lie far from 0, as numbers of x's dtype."""
+    rows = x[:: len(x) // ROWS + 1].reshape(-1, x.shape[2])
+    mean = np.add.reduce(rows, axis=0, dtype=np.float64) / len(rows)
+    if not np.isfinite(mean).all():
+        rows = np.where(np.isfinite(rows), rows, np.nan)
+        count = np.maximum(np.isfinite(rows).sum(axis=0), 1)
+        mean = np.nansum(rows, axis=0, dtype=np.float64) / count
+        rows = np.where(np.isnan(rows), mean, rows)
+    square = np.einsum("ik,ik->k", rows, rows, dtype=np.float64) / len(rows)
+    far = square < mean * mean * (1 + 1 / FAR**2)
+    return np.where(far, mean, 0).astype(x.dtype).astype(np.float64)
+
+
+def _best(rank: Array, least: float) -> Array:
+    """The place of the greatest number, the first of equals, if it is at least `least`."""
+    place = rank.argmax()
+    good = rank.flat[place] >= least and rank.flat[place] > -np.inf
+    return np.array([place] if good else [], np.int64)
+
+
+def _peaks(rank: Array, least: float, distance: list[int], most: int | None) -> Array:
+    """The places of numbers that are the greatest within a distance and at least `least`, the greatest first."""
+    reach = [min(d, extent) for d, extent in zip(distance, rank.shape, strict=True)]
+    highest = ndimage.maximum_filter(rank, size=[2 * d - 1 for d in reach], mode="constant", cval=-np.inf)
+    found = np.flatnonzero((rank == highest) & (rank >= least) & (rank > -np.inf))
+    found = found[np.argsort(-rank.reshape(-1)[found], kind="stable")]
+    free = np.ones(rank.shape, bool)
+    kept: list[int] = []
+    for place in found.tolist():  # of equal ones that are too near, those that come later are left out
+        p, q = divmod(place, rank.shape[1])
+        if len(kept) == most:
+            break
+        if free[p, q]:
+            kept.append(place)
+            free[max(p - reach[0] + 1, 0) : p + reach[0], max(q - reach[1] + 1, 0) : q + reach[1]] = False
+    return np.array(kept, np.int64)
+
+
+def _whole(value: Any, name: str) -> int:
+    """An int of at least 1."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}: an int is accepted") from None
+    if number < 1:
+        raise ValueError(f"{name} is {value!r}: an int of at least 1 is accepted")
+    return number
+
+
+def _distances(value: Any) -> list[int]:
+    """Rows and columns, from an int for both or two."""
+    pair = list(value) if np.ndim(value) else [value, value]
+    if len(pair) != 2:
+        raise ValueError(f"min_distance is {value!r}: an int is accepted, or one for rows and one for columns")
+    return [_whole(number, "min_distance") for number in pair]
