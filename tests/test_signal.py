@@ -191,7 +191,7 @@ def test_a_signal_comes_to_the_backend_as_it_is(name, rng, monkeypatch):
     def record(x, weights, y, borders, cval, skip_zeros):
         seen.append((x, weights, y.dtype, borders[0].before, cval, skip_zeros))
 
-    monkeypatch.setattr(sums.backends, "module", lambda concept: SimpleNamespace(correlate=record))
+    monkeypatch.setattr(sums.backends, "module", lambda concept: SimpleNamespace(empty=np.empty, correlate=record))
     for dtype in (np.float64, np.float32):
         x, taps = rng.standard_normal(10_000).astype(dtype), rng.standard_normal(64).astype(dtype)
         getattr(signal, name)(x, taps, "same")
@@ -203,7 +203,9 @@ def test_a_signal_comes_to_the_backend_as_it_is(name, rng, monkeypatch):
 
 def test_the_shorter_input_is_the_filter(monkeypatch):
     seen = []
-    backend = SimpleNamespace(correlate=lambda x, weights, *rest, **options: seen.append((x.shape, weights.shape)))
+    backend = SimpleNamespace(
+        empty=np.empty, correlate=lambda x, weights, *rest, **options: seen.append((x.shape, weights.shape))
+    )
     monkeypatch.setattr(sums.backends, "module", lambda concept: backend)
     for mode in MODES:
         signal.convolve(np.ones((3, 3)), np.ones((40, 50)), mode, "direct")
@@ -215,7 +217,7 @@ def test_the_shorter_input_is_the_filter(monkeypatch):
 
 def test_integer_results_are_held_in_the_narrowest_dtype(monkeypatch):
     held = []
-    backend = SimpleNamespace(correlate=lambda x, weights, y, *rest, **options: held.append(y.dtype))
+    backend = SimpleNamespace(empty=np.empty, correlate=lambda x, weights, y, *rest, **options: held.append(y.dtype))
     monkeypatch.setattr(sums.backends, "module", lambda concept: backend)
     signal.convolve2d(np.ones((3, 3), "u1"), np.ones((1, 1), "u1"))
     signal.convolve2d(np.ones((3, 3), "u1"), np.ones((2, 1), "u1"))

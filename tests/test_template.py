@@ -80,30 +80,299 @@ def test_by_hand(backend):
     assert_array_equal(masked, [[0, 20]])
 
 
-@pytest.mark.parametrize("method", METHODS)
 @given(cases())
-def test_scores_are_those_of_the_formulas(method, case):
+def test_scores_are_those_of_the_formulas(case):
     image, template, mask = case
-    expected = oracle(method, image, template, mask)
-    for backend in BACKENDS:
-        found = on(backend, image, template, method, mask=mask)
-        assert found.dtype == (np.float64 if image.dtype == np.float64 else np.float32)
-        assert_close(found, expected, DOUBLE if image.dtype == np.float64 else SINGLE)
+    for method in METHODS:
+        expected = oracle(method, image, template, mask)
+        for backend in BACKENDS:
+            found = on(backend, image, template, method, mask=mask)
+            assert found.dtype == (np.float64 if image.dtype == np.float64 else np.float32)
+            assert_close(found, expected, DOUBLE if image.dtype == np.float64 else SINGLE)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+@pytest.mark.parametrize("columns", [1, 7, 512])
+def test_blocks_of_any_size(rows, columns, monkeypatch, rng):
+    monkeypatch.setattr("fastconv.backends.cpu.template.ROWS", rows)
+    monkeypatch.setattr("fastconv.backends.cpu.template.COLUMNS", columns)
+    for shape, size in (((40, 90), (9, 6)), ((12, 25, 3), (3, 7, 3)), ((30, 20), (30, 3)), ((2, 70), (1, 37))):
+        image, template = rng.random(shape), rng.random(size)
+        for method in METHODS:
+            assert_close(on("cpu", image, template, method), oracle(method, image, template), DOUBLE)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
-    ("shape", "size"),
-    [((150, 1100), (70, 31)), ((90, 600, 3), (5, 64, 3)), ((40, 30), (40, 30)), ((140, 3), (66, 3)), ((3, 1300), (1, 2))],
-)
-def test_scores_of_many_blocks(method, shape, size, rng):
-    image, template = rng.random(shape), rng.random(size)
-    for dtype, tolerance in ((np.float32, SINGLE), (np.float64, DOUBLE)):
-        x = image.astype(dtype)
-        assert_close(on("cpu", x, template, method), on("cpu", x.astype(np.float64), template, method), tolerance)
-    rows, columns = (slice(None, None, 1 + extent // 40) for extent in shape[:2])
+def test_large_templates(method, rng):
+    image, template = rng.random((150, 1100), np.float32), rng.random((70, 31))
     found = on("cpu", image, template, method)
-    windows = sliding_window_view(image, size[:2], axis=(0, 1))[rows, columns]
-    for window, score in zip(windows.reshape(-1, *windows.shape[2:]), found[rows, columns].reshape(-1), strict=True):
-        seen = window if image.ndim == 2 else window.transpose(1, 2, 0)
-        assert_close(score, oracle(method, seen, template)[0, 0], 1e-9)
+    places = [(p, q) for p in (0, 1, 63, 64, 80) for q in (0, 5, 511, 512, 1069)]
+    expected = [oracle(method, image[p : p + 70, q : q + 31], template)[0, 0] for p, q in places]
+    assert_close(np.array([found[place] for place in places]), np.array(expected), SINGLE)
+
+
+HARD = np.random.default_rng(5).standard_normal((60, 90))
+SPLIT = np.where(np.arange(90) < 45, 0.0, 1.0)
+FAINT = np.where(np.arange(90) < 60, 0.7 + 1e-5 * HARD, (HARD > 0) * 1.0)
+EDGE = np.linspace(0, 1, 16).round() + 0.01 * HARD[:16, :16]
+
+
+@pytest.mark.parametrize("method", ["sqdiff", "ccoeff", "ccoeff_normed"])
+@pytest.mark.parametrize("large", [1, 1 << 16])
+@pytest.mark.parametrize(
+    ("image", "template"),
+    [
+        ((1e4 + HARD).astype(np.float32), (1e4 + HARD[20:36, 30:46]).astype(np.float32)),
+        ((1e4 + HARD).astype(np.float32), HARD[20:36, 30:46]),
+        ((1e4 * SPLIT + HARD).astype(np.float32), EDGE),
+        ((300 * SPLIT + 0.2 * HARD).astype(np.float32), EDGE),
+        ((np.linspace(0, 1e4, 90) + HARD).astype(np.float32), EDGE),
+        (FAINT.astype(np.float32), EDGE),
+        (FAINT, EDGE),
+        (1e8 + HARD, 1e8 + HARD[20:36, 30:46]),
+        ((6e4 + HARD).round().astype(np.uint16), (6e4 + HARD[20:36, 30:46]).round().astype(np.uint16)),
+        ((1e9 + 50 * HARD).round().astype(np.int32), (1e9 + 50 * HARD[20:36, 30:46]).round().astype(np.int32)),
+    ],
+    ids=["mean", "mean of one", "halves", "faint halves", "ramp", "faint", "faint double", "double", "uint16", "int32"],
+)
+def test_contrast_survives_brightness(backend, method, large, image, template, monkeypatch):
+    monkeypatch.setattr(templates, "LARGE", large)  # windows of little contrast are met at once, or one by one
+    assert_close(match_template(image, template, method), oracle(method, image, template), SINGLE)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-18, 1e17])
+def test_numbers_whose_squares_float32_does_not_hold(backend, scale, rng):
+    image = (scale * rng.standard_normal((20, 30))).astype(np.float32)
+    template = rng.random((4, 5))
+    for method in ("ccoeff_normed", "ccorr_normed"):
+        assert_close(match_template(image, template, method), oracle(method, image, template), SINGLE)
+    template *= scale
+    if scale > 1:
+        assert_close(
+            match_template(image, template, "sqdiff_normed"), oracle("sqdiff_normed", image, template), SINGLE
+        )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("mask", [None, np.ones((3, 4)), np.full((3, 4), 0.3)])
+def test_what_has_no_contrast_scores_0(backend, dtype, mask, rng):
+    image = (rng.random((20, 40)) * 200).astype(dtype)
+    image[:, 10:30] = 77 if dtype == np.uint8 else 0.3
+    image[5:15, 12:25] = 0
+    template = (rng.random((3, 4)) * 200).astype(dtype)
+    flat = np.ptp(sliding_window_view(image, (3, 4)), axis=(2, 3)) == 0
+    dark = sliding_window_view(image, (3, 4)).max(axis=(2, 3)) == 0
+    scores = {method: match_template(image, template, method, mask) for method in METHODS}
+    assert_array_equal(scores["ccoeff_normed"] == 0, flat)
+    assert_array_equal(scores["ccorr_normed"] == 0, dark)
+    assert (scores["sqdiff_normed"][dark] == 1).all()
+    for none in (np.full((3, 4), 77, dtype), np.zeros((3, 4), dtype)):
+        assert_array_equal(match_template(image, none, "ccoeff_normed", mask), np.zeros((18, 37)))
+    assert_array_equal(match_template(image, none, "ccorr_normed", mask), np.zeros((18, 37)))
+    assert_array_equal(match_template(image, none, "sqdiff_normed", mask), np.ones((18, 37)))
+
+
+def test_a_mask_of_nothing(backend, rng):
+    image = rng.random((5, 6))
+    for method in METHODS:
+        scores = match_template(image, np.full((2, 3), np.nan), method, np.zeros((2, 3)))
+        assert_array_equal(scores, np.full((4, 4), float(method == "sqdiff_normed")))
+
+
+@pytest.mark.parametrize("method", NORMED)
+def test_no_score_is_beyond_1(backend, method, rng):
+    base = rng.random((40, 50))
+    for image in (base, 1e4 + base, base * SPLIT[20:70], 1e-3 * base, 255 * base):
+        for dtype in (np.float32, np.float64):
+            seen = image.astype(dtype)
+            for template in (seen[5:13, 20:30], -seen[5:13, 20:30], 3 * seen[5:13, 20:30]):
+                scores = match_template(seen, template, method)
+                assert np.isfinite(scores).all()
+                assert np.abs(scores).max() <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_and_infinity_stay_in_their_windows(backend, method, dtype, rng):
+    image, template = rng.random((30, 40)), rng.random((5, 6))
+    clean = match_template(image.astype(dtype), template, method)
+    for value in (np.nan, np.inf, -np.inf):
+        image[11, 17] = value
+        scores = match_template(image.astype(dtype), template, method)
+        reached = np.zeros(clean.shape, bool)
+        reached[7:12, 12:18] = True
+        assert not np.isfinite(scores[reached]).any()
+        assert_allclose(scores[~reached], clean[~reached], rtol=SINGLE, atol=SINGLE)
+        if method == "sqdiff" and not np.isnan(value):
+            assert (scores[reached] == np.inf).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_mask_leaves_nan_out(backend, method, rng):
+    image, template, mask = rng.random((30, 40)), rng.random((5, 6)), np.ones((5, 6), bool)
+    mask[1, 2] = False
+    clean = match_template(image, template, method, mask)
+    template[1, 2] = np.nan
+    image[11, 17] = np.inf
+    scores = match_template(image, template, method, mask)
+    assert np.isfinite(scores[10, 15])
+    assert not np.isfinite(scores[10, 14])
+    kept = np.isfinite(scores)
+    assert kept.sum() == kept.size - 29
+    assert_allclose(scores[kept], clean[kept], rtol=1e-9, atol=1e-9)
+
+
+def test_strips_under_a_mask(backend, monkeypatch, rng):
+    image, template, mask = rng.random((30, 20)), rng.random((5, 6)), rng.random((5, 6))
+    for method in METHODS:
+        whole = match_template(image, template, method, mask)
+        with monkeypatch.context() as patch:
+            patch.setattr(templates, "STRIP", 60)
+            assert_allclose(match_template(image, template, method, mask), whole, rtol=1e-12, atol=1e-12)
+
+
+def test_any_memory_and_no_writing(backend, rng):
+    image, template, mask = rng.random((20, 30, 3)), rng.random((4, 5, 3)), rng.random((4, 5))
+    forms = (
+        np.asfortranarray,
+        lambda array: np.ascontiguousarray(np.flip(array))[(slice(None, None, -1),) * array.ndim],
+        lambda array: np.repeat(array, 2, axis=1)[:, ::2],
+        lambda array: array.astype(array.dtype.newbyteorder()),
+        lambda array: array.tolist(),
+    )
+    for method in METHODS:
+        for weights in (None, mask):
+            scores = match_template(image, template, method, weights)
+            for form in forms:
+                given = [form(array) for array in (image, template)]
+                for array in given:
+                    if isinstance(array, np.ndarray):
+                        array.flags.writeable = False
+                assert_array_equal(match_template(*given, method, weights), scores)
+            assert not np.shares_memory(scores, image)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_number_of_threads_changes_nothing(dtype, rng):
+    image, template = rng.random((300, 700)).astype(dtype), rng.random((20, 9))
+    image[100:200, 100:300] = 0.7 + 1e-6 * image[100:200, 100:300]
+    for method in METHODS:
+        found = []
+        for threads in (1, 2, 3):
+            fc.set_num_threads(threads)
+            try:
+                found.append(on("cpu", image, template, method))
+            finally:
+                fc.set_num_threads(None)
+        assert_array_equal(found[0], found[1])
+        assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("masked", [None, np.uint8, np.float32])
+def test_values_are_opencvs(backend, method, dtype, channels, masked, rng):
+    cv2 = pytest.importorskip("cv2")
+    image = (rng.random((40, 50, channels)) * 255).astype(dtype).squeeze()
+    template = image[10:18, 20:31].copy()
+    mask = None if masked is None else (rng.random((8, 11)) * 2).astype(masked)
+    expected = cv2.matchTemplate(image, template, getattr(cv2, f"TM_{method.upper()}"), mask=mask)
+    assert_close(match_template(image, template, method, mask), expected, 1e-3)  # OpenCV's own error
+
+
+def test_the_template_is_found(backend, rng):
+    image = rng.random((40, 50), np.float32)
+    for method in METHODS:
+        places, scores = find_template(image, image[12:20, 31:40], method)
+        if method != "ccorr":  # which bright windows win
+            assert_array_equal(places, [[12, 31]])
+            assert scores[0] == pytest.approx(oracle(method, image, image[12:20, 31:40])[12, 31], abs=1e-4)
+    assert places.dtype == np.int64
+    assert scores.dtype == np.float32
+
+
+def scene():
+    """An image with a template's copies of different brightness, some of them near each other."""
+    template = np.random.default_rng(3).standard_normal((6, 8))
+    image = np.zeros((60, 70))
+    places = {(5, 7): 1.0, (5, 11): 0.8, (40, 50): 0.9, (30, 10): 0.5}
+    for (row, column), brightness in places.items():
+        image[row : row + 6, column : column + 8] += brightness * template
+    return image, template
+
+
+def test_the_best_places_first_and_none_too_near(backend):
+    image, template = scene()
+    places, scores = find_template(image, template, "ccorr", count=3)
+    assert_array_equal(places, [[5, 7], [40, 50], [30, 10]])
+    assert (np.diff(scores) < 0).all()
+    assert_array_equal(find_template(image, template, "ccorr", count=4, min_distance=1)[0][:3], [[5, 7], [40, 50], [5, 11]])
+    least = scores[1]
+    assert_array_equal(find_template(image, template, "ccorr", count=None, threshold=least)[0], places[:2])
+    assert_array_equal(find_template(image, template, "ccorr", threshold=2 * scores[0])[0], np.zeros((0, 2)))
+    assert find_template(image, template, "ccorr", threshold=2 * scores[0], count=None)[1].shape == (0,)
+
+
+def test_the_least_difference_is_the_best(backend):
+    image, template = scene()
+    for count in (1, 2):
+        places, scores = find_template(image, template, "sqdiff", count=count, threshold=1e-9)
+        assert_array_equal(places, [[40, 50]] if count == 0 else places[:1])
+        assert_array_equal(places.shape, (0, 2) if not len(scores) else (1, 2))
+    places, scores = find_template(image, image[40:46, 50:58], "sqdiff", count=2)
+    assert_array_equal(places[0], [40, 50])
+    assert scores[0] == pytest.approx(0, abs=1e-12)
+    assert scores[1] > scores[0]
+
+
+def test_of_equal_places_the_first_counts(backend):
+    image = np.tile(np.array([[1.0, 0, 0, 0]]), (4, 5))
+    found, scores = find_template(image, [[1, 0], [1, 0]], "sqdiff", count=None, threshold=0, min_distance=(2, 1))
+    assert_array_equal(found, [[p, q] for p in (0, 2) for q in range(0, 20, 4)])
+    assert_array_equal(scores, np.zeros(10))
+    assert_array_equal(find_template(np.zeros((5, 7)), np.ones((2, 2)), count=None, min_distance=3)[0][:2], [[0, 0], [0, 3]])
+
+
+def test_nan_is_nobodys_best(backend, rng):
+    image = rng.random((20, 30))
+    template = image[3:8, 4:10].copy()
+    image[12:, :] = np.nan
+    for count in (1, 5, None):
+        places, scores = find_template(image, template, count=count)
+        assert_array_equal(places[0], [3, 4])
+        assert np.isfinite(scores).all()
+    assert find_template(np.full((20, 30), np.nan), template)[0].shape == (0, 2)
+    assert find_template(np.full((20, 30), np.nan), template, count=None)[0].shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: match_template(X, X[:2, :2], "ssim"), ValueError, "method is 'ssim': one of 'sqdiff', .* is accepted"),
+        (lambda: match_template(X, X[:2, :2], 5), ValueError, "method is 5: one of"),
+        (lambda: match_template(X + 1j, X[:2]), TypeError, "image is complex128: bool, integers, float16, float32"),
+        (lambda: match_template(X, X.astype(str)), TypeError, "template is <U32: bool, integers"),
+        (lambda: match_template(X[0], X[0]), ValueError, r"image has 1 axes, shape \(5,\): 2 .* or 3"),
+        (lambda: match_template(X, X[None, None]), ValueError, "template has 4 axes"),
+        (lambda: match_template(X, X[:0]), ValueError, r"template has shape \(0, 5\): at least 1 pixel"),
+        (lambda: match_template(X[:, :0], X), ValueError, r"image has shape \(4, 0\): at least 1 pixel"),
+        (lambda: match_template(X, X[..., None]), ValueError, "image has shape .* template .* the same axes"),
+        (lambda: match_template(np.zeros((4, 5, 3)), np.zeros((2, 2, 1))), ValueError, "the same axes and channels"),
+        (lambda: match_template(X[:3], X), ValueError, r"template has shape \(4, 5\), image \(3, 5\): a template no"),
+        (lambda: match_template(X, X[:2, :2] + np.nan), ValueError, "template holds NaN or infinity: finite pixels"),
+        (lambda: match_template(X, X[:2, :2], mask=X[:2]), ValueError, r"mask has shape \(2, 5\): \(2, 2\) is accepted"),
+        (lambda: match_template(X, X[:2, :2], mask=X[:2, :2] - 1), ValueError, "mask holds -1.0 to -1.0: finite"),
+        (lambda: match_template(X, X[:2, :2], mask=X[:2, :2] + np.inf), ValueError, "mask holds inf to inf: finite"),
+        (lambda: match_template(X, X[:2, :2], mask=X[:2, :2] + 1j), TypeError, "mask is complex128: bool"),
+        (lambda: find_template(X, X[:2, :2], "ssim"), ValueError, "method is 'ssim'"),
+        (lambda: find_template(X, X[:2, :2], count=0), ValueError, "count is 0: an int of at least 1 is accepted"),
+        (lambda: find_template(X, X[:2, :2], count=1.5), TypeError, "count is 1.5: an int is accepted"),
+        (lambda: find_template(X, X[:2, :2], threshold="high"), TypeError, "threshold is 'high': a real number"),
+        (lambda: find_template(X, X[:2, :2], min_distance=0), ValueError, "min_distance is 0: an int of at least 1"),
+        (lambda: find_template(X, X[:2, :2], min_distance=(1, 2, 3)), ValueError, "min_distance is .1, 2, 3.: an int"),
+    ],
+)  # fmt: skip
+def test_bad_calls_are_told(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
