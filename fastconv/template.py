@@ -82,8 +82,8 @@ def match_template(
     --------
     >>> image = np.array([[0, 0, 0, 0], [0, 1, 2, 0], [0, 3, 4, 0]])
     >>> match_template(image, [[1, 2], [3, 4]], "sqdiff")
-    array([[14.,  6., 17.],
-           [14.,  0., 18.]], dtype=float32)
+    array([[23., 13., 22.],
+           [12.,  0., 22.]], dtype=float32)
     """
     checks.choice(method, "method", METHODS)
     x, taps, dtype = _pair(image, template)
@@ -126,7 +126,7 @@ def find_template(
     threshold : float, optional
         The least score of a place; for the sqdiff methods the greatest.
     min_distance : int or (int, int), optional
-        Rows and columns of which one at least lies between two places; by default half of the template's, rounded up.
+        Two places are so many rows or so many columns apart; by default more than half of the template's.
 
     Returns
     -------
@@ -155,14 +155,13 @@ def find_template(
     """
     most = None if count is None else _whole(count, "count")
     limit = None if threshold is None else checks.real(threshold, "threshold")
-    size = np.shape(template)[:2]
-    distance = [-(-extent // 2) for extent in size] if min_distance is None else _distances(min_distance)
+    near = [extent // 2 + 1 for extent in np.shape(template)[:2]] if min_distance is None else _distances(min_distance)
     scores = match_template(image, template, method, mask)
     sign = -1 if method.startswith("sqdiff") else 1
     rank = scores if sign > 0 else np.negative(scores, out=scores)
     rank[np.isnan(rank)] = -np.inf
     least = -np.inf if limit is None else sign * limit
-    places = _best(rank, least) if most == 1 else _peaks(rank, least, distance, most)
+    places = _best(rank, least) if most == 1 else _peaks(rank, least, near, most)
     rows, columns = np.divmod(places, rank.shape[1])
     return np.stack([rows, columns], axis=1), sign * rank.reshape(-1)[places]
 
@@ -178,7 +177,8 @@ def _pair(image: Any, template: Any) -> tuple[Array, Array, np.dtype[Any]]:
     held = x.dtype.kind == "f" or x.dtype.itemsize < 4  # integers up to 65535 as they are
     x = np.require(x, dtype if held else np.float64, ["C", "A"])
     shape = x.shape[2:] or (1,)
-    return x.reshape(*x.shape[:2], *shape), taps.astype(np.float64).reshape(*taps.shape[:2], *shape), dtype
+    taps = taps.astype(np.float64, order="C")
+    return x.reshape(*x.shape[:2], *shape), taps.reshape(*taps.shape[:2], *shape), dtype
 
 
 def _pixels(value: Any, name: str) -> Array:
@@ -199,7 +199,7 @@ def _weights(mask: Any, taps: Array) -> Array:
         raise TypeError(f"mask is {array.dtype}: bool, integers, float16, float32 and float64 are accepted")
     if array.shape not in (taps.shape[:2], taps.shape):
         raise ValueError(f"mask has shape {array.shape}: {taps.shape[:2]} is accepted, or {taps.shape}")
-    weights: Array = array.astype(np.float64) if array.dtype.kind == "f" else np.where(array != 0, 1.0, 0.0)
+    weights: Array = (array if array.dtype.kind == "f" else array != 0).astype(np.float64, order="C")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f"mask holds {weights.min()} to {weights.max()}: finite weights of at least 0 are accepted")
     return np.broadcast_to(weights.reshape(*taps.shape[:2], -1), taps.shape)

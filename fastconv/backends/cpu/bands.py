@@ -16,20 +16,24 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
+
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.vectors import I64, Emit, instruction
+from fastconv.backends.cpu.vectors import I1, I64, Emit, instruction
+from fastconv.typing import Array
 
 Value = Any
 
 # Words of the parameters: taps of a row of the filter, those of its last row, rows of the filter, and what lies between
-# two columns of the packed weights, in bytes.
-TAPS, FULL, HIGH, PITCH = range(4)
-WORDS = 4
+# two columns of the packed weights, in bytes; how many columns (of short filters) or rows are summed before they are
+# added to the others, and a bit for each place of a tile's first and last rows where that is due.
+TAPS, FULL, HIGH, PITCH, PART, DUE = range(6)
 # Words of a job: an address that is added to those of the rows; the tables of the rows' and of the results' addresses;
 # another one that is added to these; the packed weights.
 BASE, ROWS, OUT, OUTS, WEIGHTS = range(5)
 JOB = 5
-TOGETHER = 40  # terms of a sum
+TOGETHER, MOST, PARTS = 40, 128, 8  # terms of a part at least and at most, and parts of a sum between
+LARGEST = 24  # rows of a tile, at most
 SHORT = 7  # rows of a filter up to which a column's weights stay in registers
 
 
@@ -73,6 +77,8 @@ def sums_of(
     full: Value,
     high: Value,
     pitch: Value,
+    part: Value,
+    due: Value,
 ) -> list[Value]:
     """The sums, row after row."""
     count, vectors, known, parts = tile
@@ -116,24 +122,36 @@ def sums_of(
 
     totals = Totals(e, len(zeros)) if parts else None
     if known:
-        sums = in_parts(totals, full, max(1, TOGETHER // known), zeros, partial(columns, known))
+        sums = in_parts(totals, full, part, zeros, partial(columns, known))
         return whole(totals, columns(known - 1, full, e.b.sub(taps, full), sums) if known > 1 else sums)
 
     def middle(first: Value, some: Value, values: list[Value]) -> list[Value]:
         return e.loop(some, values, lambda i, inner: band(e.at(first, i, count - 1), range(count), inner))
 
-    part = e.b.sdiv(e.at(taps, TOGETHER - 1), taps)  # rows of the filter: at least one
     sums = in_parts(totals, e.b.sub(high, e.long(count)), part, zeros, middle)
     sums = put_by(totals, sums)
     for q in range(count - 1):
         sums = band(e.long(q), range(q + 1), sums)
-        sums = put_by(totals, sums, e.b.icmp_signed("==", e.b.srem(e.long(q + 1), part), e.long(0)))
+        sums = put_by(totals, sums, bit(e, due, q))
     for m in range(count):  # pixels' rows whose first output looks at them with its last taps, which may be fewer
         q = e.b.add(high, e.long(m - 1))
         sums = band(q, range(m, count), sums, 0, full)
         sums = band(q, range(m + 1, count), sums, full, taps) if m + 1 < count else sums
-        sums = put_by(totals, sums, e.b.icmp_signed("==", e.b.srem(e.long(m + 1), part), e.long(0)))
+        sums = put_by(totals, sums, bit(e, due, m))
     return whole(totals, sums)
+
+
+def parameters(taps: int, full: int, high: int, item: int) -> Array:
+    """The words for a filter of `high` rows of taps."""
+    terms = min(max(taps * high // PARTS, TOGETHER), MOST)  # of a part: roundings within and between parts are few
+    part = max(1, terms // high) if high <= SHORT else -(-terms // taps)
+    due = sum(1 << place for place in range(LARGEST) if (place + 1) % part == 0)
+    return np.array([taps, full, high, high * item, part, due], np.int64)
+
+
+def bit(e: Emit, bits: Value, place: int) -> Value:
+    """Whether a bit is set."""
+    return e.b.trunc(e.b.lshr(bits, e.long(place)), I1)
 
 
 class Totals:
@@ -181,7 +199,7 @@ def in_parts(
     """The sums that `work(first, some, sums)` makes of `count` terms; of several parts all but the last are put by."""
     if totals is None:
         return work(I64(0), count, zeros)
-    e, part = totals.e, I64(part) if isinstance(part, int) else part
+    e = totals.e
 
     def one(index: Value, _: list[Value]) -> list[Value]:
         totals.add(work(e.b.mul(index, part), part, zeros))
@@ -222,6 +240,8 @@ def band_tile(
     full: Value,
     high: Value,
     pitch: Value,
+    part: Value,
+    due: Value,
     out: Value,
     outs: Value,
     keep: Value,
@@ -234,7 +254,7 @@ def band_tile(
     places = [(m, v) for m in range(count) for v in range(vectors)]
 
     targets = [e.b.add(e.word(outs, e.long(m)), out) for m in range(count)]
-    sums = sums_of(e, (count, vectors, known, parts), base, rows, weights, taps, full, high, pitch)
+    sums = sums_of(e, (count, vectors, known, parts), base, rows, weights, taps, full, high, pitch, part, due)
     for (m, v), total in zip(places, sums, strict=True):
         if whole:
             place = targets[m], v * width
@@ -258,6 +278,7 @@ def band_body(item: int, lanes: int, tile: Tile, folded: int, more: int) -> Any:
     def band(plan, job, first, end, thread):  # type: ignore[no-untyped-def]
         """Words of `plan` and `job` are named above."""
         taps, full, high, pitch = word(plan, TAPS), word(plan, FULL), word(plan, HIGH), word(plan, PITCH)
+        part, due = word(plan, PART), word(plan, DUE)
         base, table, out = word(job, BASE), word(job, ROWS), word(job, OUT)
         outs, weights = word(job, OUTS), word(job, WEIGHTS)
         left = 0
@@ -265,14 +286,14 @@ def band_body(item: int, lanes: int, tile: Tile, folded: int, more: int) -> Any:
             x, y = base + left * item, out + left * item
             band_tile(
                 item, lanes, rows, vectors, known, parts, folded, more, 1,
-                x, table, weights, taps, full, high, pitch, y, outs, wide,
+                x, table, weights, taps, full, high, pitch, part, due, y, outs, wide,
             )  # fmt: skip
             left += wide
         while left < end:
             x, y, keep = base + left * item, out + left * item, end - left
             band_tile(
                 item, lanes, few_rows, few_vectors, known, parts, folded, more, 0,
-                x, table, weights, taps, full, high, pitch, y, outs, keep,
+                x, table, weights, taps, full, high, pitch, part, due, y, outs, keep,
             )  # fmt: skip
             left += few
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.backends.cpu import filter_strips as s
 from fastconv.backends.cpu import machine, shifted_rows, workspace
-from fastconv.backends.cpu.bands import FULL, HIGH, JOB, PITCH, TAPS, WORDS, band_body, tile_for
+from fastconv.backends.cpu.bands import JOB, band_body, parameters, tile_for
 from fastconv.backends.cpu.filter_rows import BEFORE, CONSTANT, EXTENT, PLACES, filling, giving, kind_of
 from fastconv.backends.cpu.filter_terms import ALONE, Term, packed, terms_body
 from fastconv.backends.cpu.layout import LINE, up
@@ -109,14 +109,12 @@ def down_stage(weights: Sequence[Array], item: int) -> Stage:
     lanes = vectors.lanes(item)
     high, taps = weights[0].shape
     tile = tile_for(high, taps, False, vectors.registers)
-    parameters = np.zeros(WORDS, np.int64)
-    parameters[[TAPS, FULL, HIGH, PITCH]] = taps, taps, high, high * item
     dtype = np.dtype(f"f{item}")
     columns = [np.ascontiguousarray((w if tile.high else w[::-1]).T, dtype) for w in weights]
     return Stage(
         code(band_body(item, lanes, tile, 0, 0)),
         code(band_body(item, lanes, tile, 0, 1)) if len(weights) > 1 else 0,
-        parameters,
+        parameters(taps, taps, high, item),
         np.stack([w.reshape(-1).view(np.uint8) for w in columns]),
         tile.rows,
         high,
@@ -132,8 +130,6 @@ def side_stage(weights: Sequence[Array], item: int) -> Stage:
     lanes, taps = vectors.lanes(item), weights[0].size
     high = -(-taps // lanes)
     across = lanes if high > 1 else taps
-    parameters = np.zeros(WORDS, np.int64)
-    parameters[[TAPS, FULL, HIGH, PITCH]] = across, taps - lanes * (high - 1), high, high * item
     if high <= shifted_rows.MOST and lanes * item == LINE:
         rows, bottom_up = shifted_rows.VECTORS[high], False
         kernel = partial(shifted_rows.shifted_body, item, lanes, high)
@@ -150,7 +146,7 @@ def side_stage(weights: Sequence[Array], item: int) -> Stage:
     return Stage(
         code(kernel(0)),
         code(kernel(1)) if len(weights) > 1 else 0,
-        parameters,
+        parameters(across, taps - lanes * (high - 1), high, item),
         np.stack(columns),
         1,
         1,
