@@ -15,6 +15,7 @@ from fastconv.typing import Array
 __all__ = [
     "box_kernel",
     "derivative_kernel",
+    "gabor_kernel",
     "gaussian_kernel",
     "gaussian_kernel1d",
     "laplace_kernel",
@@ -51,11 +52,8 @@ def gaussian_kernel1d(size: int, sigma: float, normalize: bool = False) -> Array
     >>> gaussian_kernel1d(3, 1.0).round(4)
     array([0.242 , 0.3989, 0.242 ])
     """
-    taps, deviation = _length(size), float(sigma)
-    if not (deviation > 0 and np.isfinite(deviation)):
-        raise ValueError(f"sigma is {sigma!r}: a positive number of pixels is accepted")
-    place = np.arange(taps) - (taps - 1) / 2
-    density: Array = np.exp(-0.5 * (place / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
+    taps, deviation = _length(size), _positive(sigma, "sigma", "a positive number of pixels")
+    density: Array = np.exp(-0.5 * (_places(taps) / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
     return density / density.sum() if normalize else density
 
 
@@ -165,6 +163,71 @@ def box_kernel(size: int | Sequence[int]) -> Array:
     return np.full((rows, columns), 1 / (rows * columns))
 
 
+def gabor_kernel(
+    size: int | Sequence[int],
+    sigma: float,
+    wavelength: float,
+    orientation: float,
+    aspect: float = 1.0,
+    phase: float = 0.0,
+) -> Array:
+    """Gabor's filter, for convolution: a wave under a Gaussian.
+
+    exp(-(u² + aspect² v²) / (2 sigma²)) cos(2 pi u / wavelength + phase). At column x and row y,
+    counted from the middle, u = x cos(orientation) + y sin(orientation) runs along the wave, and
+    v = y cos(orientation) - x sin(orientation) along its crests.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Taps along rows and columns; an even size puts them at the half integers.
+    sigma : float
+        The Gaussian's standard deviation along the wave, in pixels.
+    wavelength : float
+        From crest to crest, in pixels.
+    orientation : float
+        The angle, in radians, from the columns' direction to the wave's, towards the rows' (down).
+    aspect : float
+        How much longer the Gaussian is along the wave than along its crests.
+    phase : float
+        In radians: 0 is even, with a crest in the middle, and pi / 2 odd.
+
+    Returns
+    -------
+    array (size, size), float64
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is no int of at least 1, sigma, wavelength or aspect no positive number, or an angle is not finite.
+
+    References
+    ----------
+    Daugman, "Uncertainty relation for resolution in space, spatial frequency, and orientation optimized by
+    two-dimensional visual cortical filters", 1985. OpenCV's `getGaborKernel` gives the same filter for
+    cross-correlation, which is this one flipped.
+
+    Examples
+    --------
+    >>> gabor_kernel((1, 5), sigma=2.0, wavelength=4.0, orientation=0.0).round(2)
+    array([[-0.61,  0.  ,  1.  ,  0.  , -0.61]])
+    """
+    rows, columns = (_places(_length(n)) for n in _two(size))
+    deviation, period = (
+        _positive(value, name, "a positive number of pixels")
+        for value, name in ((sigma, "sigma"), (wavelength, "wavelength"))
+    )
+    angles = float(orientation), float(phase)
+    if not np.isfinite(angles).all():
+        raise ValueError(f"orientation is {orientation!r}, phase {phase!r}: finite angles in radians are accepted")
+    cosine, sine = np.cos(angles[0]), np.sin(angles[0])
+    along = columns * cosine + rows[:, None] * sine
+    across = (rows[:, None] * cosine - columns * sine) * _positive(aspect, "aspect", "a positive number")
+    envelope = np.exp(-(along**2 + across**2) / (2 * deviation**2))
+    kernel: Array = envelope * np.cos(2 * np.pi / period * along + angles[1])
+    return kernel
+
+
 def _difference(axis: int, smoothing: Array) -> Array:
     if axis not in (0, 1, -1, -2):
         raise ValueError(f"axis is {axis!r}: 0 (rows) and 1 (columns) are accepted")
@@ -180,6 +243,18 @@ def _length(size: Any) -> int:
     if taps < 1:
         raise ValueError(f"size is {size!r}: an int of at least 1 is accepted")
     return taps
+
+
+def _places(taps: int) -> Array:
+    """Where the taps of an axis are, from their middle."""
+    return np.arange(taps) - (taps - 1) / 2
+
+
+def _positive(value: Any, name: str, accepted: str) -> float:
+    number = float(value)
+    if not (number > 0 and np.isfinite(number)):
+        raise ValueError(f"{name} is {value!r}: {accepted} is accepted")
+    return number
 
 
 def _two(value: Any) -> Sequence[Any]:

@@ -52,6 +52,44 @@ def test_laplace_and_box(rng):
     assert_allclose(convolve(image, filters.box_kernel(3)), ndimage.uniform_filter(image, 3)[1:-1, 1:-1], atol=1e-12)
 
 
+def test_gabor_by_hand():
+    kernel = filters.gabor_kernel((3, 5), sigma=2.0, wavelength=4.0, orientation=0.0, aspect=0.5)
+    wave = np.exp(-np.array([4, 1, 0, 1, 4]) / 8) * [-1, 0, 1, 0, -1]
+    assert_allclose(kernel, np.outer(np.exp(-np.array([1, 0, 1]) / 32), wave), atol=1e-15)
+    odd = filters.gabor_kernel(5, 2.0, 4.0, 0.0, phase=np.pi / 2)
+    assert_allclose(odd, -odd[:, ::-1], atol=1e-15)
+    assert odd[2, 1] > 0 > odd[2, 3]
+    assert filters.gabor_kernel((4, 1), 2.0, 4.0, 0.0).shape == (4, 1)
+
+
+def test_gabor_turns_with_its_orientation():
+    for phase in (0.0, 0.7, np.pi / 2):
+        level = filters.gabor_kernel(9, 3.0, 5.0, 0.0, 0.6, phase)
+        assert_allclose(filters.gabor_kernel(9, 3.0, 5.0, np.pi / 2, 0.6, phase), level.T, atol=1e-14)
+        assert_allclose(filters.gabor_kernel(9, 3.0, 5.0, np.pi, 0.6, phase), level[:, ::-1], atol=1e-14)
+
+
+def test_gabor_answers_to_its_own_wave(backend):
+    x, y = np.meshgrid(np.arange(40.0), np.arange(40.0))
+    angles = np.arange(4) * np.pi / 4
+    answers = np.zeros((4, 4))
+    for i, made in enumerate(angles):
+        wave = np.cos(2 * np.pi / 6 * (x * np.cos(made) + y * np.sin(made)))
+        for j, sought in enumerate(angles):
+            answers[i, j] = np.abs(convolve(wave, filters.gabor_kernel(15, 3.0, 6.0, sought))).max()
+    assert_array_equal(answers.argmax(axis=1), np.arange(4))
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.7, np.pi / 2])
+@pytest.mark.parametrize("orientation", [0.0, 0.4, 2.0])
+def test_gabor_is_opencvs_flipped(orientation, phase):
+    cv2 = pytest.importorskip("cv2")
+    for rows, columns in ((9, 9), (5, 11)):
+        kernel = filters.gabor_kernel((rows, columns), 2.5, 5.0, orientation, 0.7, phase)
+        expected = cv2.getGaborKernel((columns, rows), 2.5, orientation, 5.0, 0.7, phase)
+        assert_allclose(kernel[::-1, ::-1], expected, atol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -62,6 +100,11 @@ def test_laplace_and_box(rng):
         (lambda: filters.gaussian_kernel((3, 3, 3), 1.0), ValueError, "has 3 entries"),
         (lambda: filters.sobel_kernel(2), ValueError, "axis is 2: 0 .rows. and 1 .columns."),
         (lambda: filters.box_kernel(-1), ValueError, "size is -1"),
+        (lambda: filters.gabor_kernel(0, 1.0, 4.0, 0.0), ValueError, "size is 0"),
+        (lambda: filters.gabor_kernel(5, -1.0, 4.0, 0.0), ValueError, "sigma is -1.0: a positive number of pixels"),
+        (lambda: filters.gabor_kernel(5, 1.0, 0.0, 0.0), ValueError, "wavelength is 0.0: a positive number of pixels"),
+        (lambda: filters.gabor_kernel(5, 1.0, 4.0, np.inf), ValueError, "orientation is inf, phase 0.0: finite angles"),
+        (lambda: filters.gabor_kernel(5, 1.0, 4.0, 0.0, np.nan), ValueError, "aspect is nan: a positive number is"),
     ],
 )
 def test_bad_calls_are_told(call, error, message):
