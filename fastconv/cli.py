@@ -1,4 +1,4 @@
-"""The command line: `fastconv train`, `bench`, `explain`, `warmup` and `info`.
+"""The command line: `fastconv train`, `filter`, `bench`, `explain`, `warmup` and `info`.
 
 What the user did wrong ends with status 2, what the machine lacks with 1, Ctrl-C with 130, each with one line that says
 what to do.
@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import fastconv
-from fastconv import algorithms, backends, threads
+from fastconv import algorithms, backends, filters, photo, threads
 from fastconv.errors import BackendUnavailableError
 from fastconv.explanation import OPERATIONS, explain
 from fastconv.runs import RECIPES, Settings, prepare, train
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = Parser(prog="fastconv", description="Convolution and convolutional networks in pure Python.")
-    commands = top.add_subparsers(title="commands", required=True, metavar="{train,bench,explain,warmup,info}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="{train,filter,bench,explain,warmup,info}")
     command = commands.add_parser(
         "train",
         help="train a model",
@@ -91,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     command.add_argument("--out", help="the run's folder (default: runs/<model>, or runs/<model>-2 and so on)")
     command.set_defaults(command=_train)
+    _add_filter(commands)
     commands.add_parser("bench", help="measure fastconv beside other libraries (fastconv bench --help says how)")
     command = commands.add_parser(
         "explain",
@@ -124,6 +125,57 @@ def parser() -> argparse.ArgumentParser:
     told = commands.add_parser("info", help="what fastconv found on this machine")
     told.set_defaults(command=_info)
     return top
+
+
+def _add_filter(commands: Any) -> None:
+    """`filter` and its options."""
+    command = commands.add_parser(
+        "filter",
+        help="filter a picture",
+        description="Filter a picture's channels by convolution; its alpha stays as it is. "
+        "Results are rounded, and cut off at black and white.",
+    )
+    command.add_argument("picture", help="grey or RGB, of 8 bits, or grey of 16")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--gaussian", type=_count, metavar="SIZE", help="smooth by a Gaussian of SIZE x SIZE taps")
+    which.add_argument("--box", type=_count, metavar="SIZE", help="the mean of SIZE x SIZE pixels")
+    which.add_argument(
+        "--sobel", action="store_true", help="the gradient: a straight edge from black to white is white"
+    )
+    which.add_argument("--laplace", action="store_true", help="the magnitude of the second differences' sum")
+    which.add_argument(
+        "--kernel", metavar="FILE", help="a filter of your own: rows of numbers with commas between them"
+    )
+    command.add_argument("--sigma", type=_rate, help="the Gaussian's standard deviation, in pixels (default: SIZE / 6)")
+    command.add_argument(
+        "--mode",
+        choices=photo.MODES,
+        default="reflect",
+        help="how the picture goes on beyond its edges: %(choices)s (default: %(default)s)",
+        metavar="MODE",
+    )
+    command.add_argument("-o", "--output", help="where the result goes (default: <picture>-filtered.png)")
+    command.set_defaults(command=_filter)
+
+
+def _filter(options: argparse.Namespace) -> int:
+    """`fastconv filter`."""
+    if options.sigma is not None and options.gaussian is None:
+        raise ValueError("--sigma is the Gaussian's: it is accepted with --gaussian")
+    kernel = None
+    if options.gaussian is not None:
+        kernel = filters.gaussian_kernel(options.gaussian, options.sigma or options.gaussian / 6, normalize=True)
+    elif options.box is not None:
+        kernel = filters.box_kernel(options.box)
+    elif options.kernel is not None:
+        kernel = photo.read_kernel(options.kernel)
+    elif options.laplace:
+        kernel = filters.laplace_kernel()
+    source = Path(options.picture)
+    target = Path(options.output or source.with_name(f"{source.stem}-filtered.png"))
+    photo.filter_picture(source, target, kernel, options.mode, not options.laplace)
+    _say(f"the filtered picture is {target}")
+    return 0
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ def gaussian_kernel1d(size: int, sigma: float, normalize: bool = False) -> Array
     >>> gaussian_kernel1d(3, 1.0).round(4)
     array([0.242 , 0.3989, 0.242 ])
     """
-    taps, deviation = _length(size), _positive(sigma, "sigma", "a positive number of pixels")
+    taps, deviation = _length(size), _positive(sigma, "sigma")
     density: Array = np.exp(-0.5 * (_places(taps) / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
     return density / density.sum() if normalize else density
 
@@ -212,17 +212,14 @@ def gabor_kernel(
     >>> gabor_kernel((1, 5), sigma=2.0, wavelength=4.0, orientation=0.0).round(2)
     array([[-0.61,  0.  ,  1.  ,  0.  , -0.61]])
     """
-    rows, columns = (_places(_length(n)) for n in _two(size))
-    deviation, period = (
-        _positive(value, name, "a positive number of pixels")
-        for value, name in ((sigma, "sigma"), (wavelength, "wavelength"))
-    )
+    y, x = (_places(_length(n)) for n in _two(size))
+    deviation, period = _positive(sigma, "sigma"), _positive(wavelength, "wavelength")
     angles = float(orientation), float(phase)
     if not np.isfinite(angles).all():
         raise ValueError(f"orientation is {orientation!r}, phase {phase!r}: finite angles in radians are accepted")
     cosine, sine = np.cos(angles[0]), np.sin(angles[0])
-    along = columns * cosine + rows[:, None] * sine
-    across = (rows[:, None] * cosine - columns * sine) * _positive(aspect, "aspect", "a positive number")
+    along = x * cosine + y[:, None] * sine
+    across = (y[:, None] * cosine - x * sine) * _positive(aspect, "aspect", "")
     envelope = np.exp(-(along**2 + across**2) / (2 * deviation**2))
     kernel: Array = envelope * np.cos(2 * np.pi / period * along + angles[1])
     return kernel
@@ -250,10 +247,10 @@ def _places(taps: int) -> Array:
     return np.arange(taps) - (taps - 1) / 2
 
 
-def _positive(value: Any, name: str, accepted: str) -> float:
+def _positive(value: Any, name: str, unit: str = " of pixels") -> float:
     number = float(value)
     if not (number > 0 and np.isfinite(number)):
-        raise ValueError(f"{name} is {value!r}: {accepted} is accepted")
+        raise ValueError(f"{name} is {value!r}: a positive number{unit} is accepted")
     return number
 
 

@@ -21,11 +21,12 @@ METHODS = ("sqdiff", "sqdiff_normed", "ccorr", "ccorr_normed", "ccoeff", "ccoeff
 IEEE = np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
 FAR = 8  # standard deviations: a mean that lies so far from 0 is subtracted, for products lose digits of what is large
 ROWS = 64  # of an image that tell its mean
-# A window's contrast over its brightness, squared, from which on sums of float32 do: they lose 4e-8 of the brightness.
-LOST = 2.0**-14
-# Of so many windows this number along each axis is looked at: where more than this share have less contrast, all
-# products are computed in float64.
-LARGE, SAMPLE, DOUBTFUL = 1 << 16, 8, 1 / 16
+# A window of less contrast, squared, than this part of its brightness is too faint for sums of float32: they lose 4e-8
+# of the brightness, and a score should be right to 1e-5.
+FAINT = 2.0**-14
+# Of so many windows this number along each axis is looked at: where more than this share are faint, all products are
+# computed in float64.
+LARGE, SAMPLE, MANY = 1 << 16, 8, 1 / 16
 STRIP = 1 << 20  # windows that are scored at a time under a mask
 
 
@@ -34,7 +35,7 @@ def match_template(
 ) -> Array:
     """Scores of a template at all places in an image, by cross-correlation: the template is not flipped.
 
-    With T the template, I the window of the image whose first pixel is (p, q), T' and I' the same less the mean of each
+    With T the template, I the window of the image that begins at (p, q), T' and I' the same less the mean of each
     channel, and sums over rows, columns and channels:
 
         sqdiff          sum of (T - I)²                              the least is the best
@@ -61,16 +62,14 @@ def match_template(
     Returns
     -------
     array (H - R + 1, W - S + 1), float64 if the image is, else float32
-        A window or a template without contrast, or all 0, has the normed scores 0, but sqdiff_normed 1: no score is
-        0 / 0. A window's contrast is none where it is less than 1e-6 of its distance from the mean.
+        Where a window or the template has no contrast, or is all 0, a normed score is 0, that of sqdiff_normed is 1:
+        none is 0 / 0. Contrast that rounding can hide, which is 1e-6 of the brightness at most, is none.
         NaN and infinity in the image reach only the scores of windows that hold them, as pixels that count.
 
     Raises
     ------
-    TypeError
-        If a dtype is none of these.
-    ValueError
-        If there is no such method, an array has no pixels, shapes do not fit, or numbers are not accepted.
+    TypeError, ValueError
+        If a dtype, a shape, a number or the method is none that is accepted, or an array has no pixels.
 
     References
     ----------
@@ -87,19 +86,12 @@ def match_template(
     """
     checks.choice(method, "method", METHODS)
     x, taps, dtype = _pair(image, template)
-    weights = None if mask is None else _weights(mask, taps)
-    if weights is not None and not weights.all():
-        taps = np.where(weights == 0, 0, taps)
-    if not np.isfinite(taps).all():
-        raise ValueError("template holds NaN or infinity: finite pixels are accepted, or a mask that leaves others out")
+    taps, weights = _weighted(taps, mask)
     y = _empty((len(x) - len(taps) + 1, x.shape[1] - taps.shape[1] + 1), x.dtype)
     if weights is None:
         _score(method, x, taps, y)
     else:
-        strip, offset = max(1, STRIP // y.shape[1]), _offset(x)
-        for top in range(0, len(y), strip):
-            scores = y[top : top + strip]
-            _score_masked(method, x[top : top + len(scores) + len(taps) - 1], taps, weights, offset, scores)
+        _score_strips(method, x, taps, weights, y)
     return y.astype(dtype, copy=False)
 
 
@@ -138,7 +130,7 @@ def find_template(
     Raises
     ------
     TypeError, ValueError
-        As `match_template`, and if count, threshold or min_distance is none of these.
+        As `match_template`.
 
     References
     ----------
@@ -192,17 +184,25 @@ def _pixels(value: Any, name: str) -> Array:
     return array
 
 
-def _weights(mask: Any, taps: Array) -> Array:
-    """The mask as weights (R, S, C) in float64."""
-    array = checks.host(mask, "mask")
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise TypeError(f"mask is {array.dtype}: bool, integers, float16, float32 and float64 are accepted")
-    if array.shape not in (taps.shape[:2], taps.shape):
-        raise ValueError(f"mask has shape {array.shape}: {taps.shape[:2]} is accepted, or {taps.shape}")
-    weights: Array = (array if array.dtype.kind == "f" else array != 0).astype(np.float64, order="C")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"mask holds {weights.min()} to {weights.max()}: finite weights of at least 0 are accepted")
-    return np.broadcast_to(weights.reshape(*taps.shape[:2], -1), taps.shape)
+def _weighted(taps: Array, mask: Any) -> tuple[Array, Array | None]:
+    """The template, 0 where the mask is, and the mask as weights (R, S, C) in float64."""
+    weights = None
+    if mask is not None:
+        array = checks.host(mask, "mask")
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise TypeError(f"mask is {array.dtype}: bool, integers, float16, float32 and float64 are accepted")
+        if array.shape not in (taps.shape[:2], taps.shape):
+            raise ValueError(f"mask has shape {array.shape}: {taps.shape[:2]} is accepted, or {taps.shape}")
+        numbers: Array = (array if array.dtype.kind == "f" else array != 0).astype(np.float64, order="C")
+        if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
+            raise ValueError(
+                f"mask holds {numbers.min()} to {numbers.max()}: finite weights of at least 0 are accepted"
+            )
+        weights = np.broadcast_to(numbers.reshape(*taps.shape[:2], -1), taps.shape)
+        taps = np.where(weights == 0, 0, taps)
+    if not np.isfinite(taps).all():
+        raise ValueError("template holds NaN or infinity: finite pixels are accepted, or a mask that leaves others out")
+    return taps, weights
 
 
 def _empty(shape: Shape, dtype: np.dtype[Any]) -> Array:
@@ -238,8 +238,8 @@ def _score(method: str, x: Array, taps: Array, y: Array) -> None:
     weights = taps - taps[0, 0]  # exactly 0 if all pixels are the same
     rest = np.add.reduce(weights, axis=(0, 1)) / (weights.shape[0] * weights.shape[1])
     weights -= rest
-    offset, doubt = _offset(x), 0.0 if x.dtype == np.float64 else LOST
-    if method == "ccoeff_normed" and doubt and y.size >= LARGE and _is_doubtful(x, taps.shape, offset, doubt):
+    offset, doubt = _offset(x), 0.0 if x.dtype == np.float64 else FAINT
+    if method == "ccoeff_normed" and doubt and y.size >= LARGE and _is_faint(x, taps.shape, offset):
         wide = _product(x, weights, _empty(y.shape, np.dtype(np.float64)))
         score(method, x, weights, offset, 0.0, wide)
         y[...] = wide
@@ -252,23 +252,35 @@ def _score(method: str, x: Array, taps: Array, y: Array) -> None:
 
 
 @IEEE
+def _score_strips(method: str, x: Array, taps: Array, mask: Array, y: Array) -> None:
+    """The scores of all windows under a mask."""
+    strip, offset = max(1, STRIP // y.shape[1]), _offset(x)
+    for top in range(0, len(y), strip):
+        scores = y[top : top + strip]
+        _score_masked(method, x[top : top + len(scores) + len(taps) - 1], taps, mask, offset, scores)
+
+
 def _score_masked(method: str, x: Array, taps: Array, mask: Array, offset: Array, y: Array) -> None:
-    """The scores of all windows under a mask: their sums are products too, all of float64."""
+    """The scores of a strip's windows under a mask: their sums are products too, all of float64."""
     weights, total, double = np.square(mask), mask.sum(axis=(0, 1)), np.dtype(np.float64)
-    share = mask / np.where(total == 0, 1, total)
-    mean = np.zeros(x.shape[2]) if method.startswith("ccorr") else (share * taps).sum(axis=(0, 1))
-    filters = weights * (taps - mean)
+    share, centred = mask / np.where(total == 0, 1, total), taps
+    if not method.startswith("ccorr"):
+        centred = np.where(
+            mask == 0, 0, taps - np.where(mask == 0, -np.inf, taps).max(axis=(0, 1))
+        )  # 0 if all the same
+        centred -= np.where(mask == 0, 0, (share * centred).sum(axis=(0, 1)))
+    filters = weights * centred
     if method.startswith("ccoeff"):
         filters -= share * filters.sum(axis=(0, 1))
     else:
-        offset = mean
+        offset = (share * (taps - centred)).sum(axis=(0, 1))
     less = x - offset
     product = _product(less, filters, _empty(y.shape, double), True)
     if method in ("ccorr", "ccoeff"):
         y[...] = product
         return
     square = _product(np.square(less), weights, _empty(y.shape, double), True)
-    energy, slack = (weights * np.square(taps - mean)).sum(), _slack(square, taps.size)
+    energy, slack = (weights * np.square(centred)).sum(), _slack(square, taps.size)
     if method == "ccoeff_normed":
         for k in range(x.shape[2]):
             pixels, inside, both = less[..., k : k + 1], _empty(y.shape, double), _empty(y.shape, double)
@@ -292,15 +304,15 @@ def _slack(square: Array, size: int) -> float:
     return 4 * (size + 16) * 2.0**-53 * float(np.max(square, where=np.isfinite(square), initial=0))
 
 
-def _is_doubtful(x: Array, size: Shape, offset: Array, doubt: float) -> bool:
-    """Whether a sample tells that sums of float32 are too coarse for many windows: they have little contrast."""
+def _is_faint(x: Array, size: Shape, offset: Array) -> bool:
+    """Whether many of a sample of windows are too faint for sums of float32; those without contrast are not."""
     windows = sliding_window_view(x, size[:2], axis=(0, 1))  # (P, Q, C, R, S)
     rows, columns, found = *windows.shape[:2], []
     for row in windows[:: rows // SAMPLE + 1, :: columns // SAMPLE + 1]:
         less = row - offset[:, None, None]
         contrast = np.square(less - less.mean(axis=(2, 3), keepdims=True)).sum(axis=(1, 2, 3))
-        found.append((contrast > 0) & (contrast < doubt * np.square(less).sum(axis=(1, 2, 3))))
-    return bool(np.mean(found) > DOUBTFUL)
+        found.append((contrast > 0) & (contrast < FAINT * np.square(less).sum(axis=(1, 2, 3))))
+    return bool(np.mean(found) > MANY)
 
 
 def _offset(x: Array) -> Array:

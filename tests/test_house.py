@@ -21,7 +21,7 @@ FLOORS = [
     {"functional", "filters"},
     {"explanation", "signal", "ndimage", "template", "nn"},
     {"optim", "datasets", "models"},
-    {"training", "checkpoint", "plot"},
+    {"training", "checkpoint", "photo", "plot"},
     {"runs", "warmup"},
     {"cli", "__main__", "__init__"},
 ]

@@ -164,7 +164,7 @@ def test_what_has_no_contrast_scores_0(backend, dtype, mask, rng):
     assert_array_equal(scores["ccoeff_normed"] == 0, flat)
     assert_array_equal(scores["ccorr_normed"] == 0, dark)
     assert (scores["sqdiff_normed"][dark] == 1).all()
-    for none in (np.full((3, 4), 77, dtype), np.zeros((3, 4), dtype)):
+    for none in (np.full((3, 4), 77.7, dtype), np.zeros((3, 4), dtype)):
         assert_array_equal(match_template(image, none, "ccoeff_normed", mask), np.zeros((18, 37)))
     assert_array_equal(match_template(image, none, "ccorr_normed", mask), np.zeros((18, 37)))
     assert_array_equal(match_template(image, none, "sqdiff_normed", mask), np.ones((18, 37)))
