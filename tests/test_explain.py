@@ -280,7 +280,9 @@ def test_parts_are_those_of_the_plan_that_runs():
 
 
 def test_a_filter_is_explained(backend):
-    found = fc.explain("convolve", (40, 50), np.ones((3, 5)), dtype="uint8", mode="nearest", output="int16", measure=True)
+    found = fc.explain(
+        "convolve", (40, 50), np.ones((3, 5)), dtype="uint8", mode="nearest", output="int16", measure=True
+    )
     assert found.x == (40, 50)
     assert found.y == (40, 50)
     assert found.flops == 2 * 40 * 50 * 15
