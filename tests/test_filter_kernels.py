@@ -14,7 +14,7 @@ from test_guard_pages import NEEDED
 
 import fastconv as fc
 from fastconv import filters, ndimage
-from fastconv.backends.cpu.filter_rank import products, whole_bits
+from fastconv.backends.cpu.filter_rank import factors, products, whole_bits
 
 DRAWS = 40
 
@@ -49,6 +49,9 @@ def test_a_matrix_is_what_its_numbers_are(rng):
     assert algorithm((300, 300), gaussian, "uint8") == "term by term, in float64"
     assert algorithm((300, 300), filters.sobel_kernel(0), "uint8", output="int16") == "dense"
     assert algorithm((300, 300), np.zeros((3, 3))) == "zeros"
+    apart = np.zeros((31, 31))
+    apart[::5, ::5] = rng.standard_normal((7, 7))
+    assert algorithm((300, 300), apart) == "term by term"
     assert algorithm((300,), np.ones(5)) == "along rows"
     assert algorithm((300, 300), np.ones((5, 1))) == "down columns"
 
@@ -59,6 +62,39 @@ def test_zeros_around_a_filter_are_left_out(rng):
     with fc.use_backend("reference"):
         expected = ndimage.correlate(x, padded, mode="constant", cval=2.0)
     assert_allclose(ndimage.correlate(x, padded, mode="constant", cval=2.0), expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("count", [30, 120])
+def test_taps_that_lie_apart(rng, dtype, count):
+    x, weights = rng.random((50, 200)).astype(dtype), np.zeros((2, 21, 33))
+    weights.flat[rng.permutation(weights.size)[:count]] = rng.random(count)
+    weights[0, 0, 0] = weights[1, -1, -1] = 1
+    x = np.stack([x, x[::-1], x[:, ::-1]])
+    x[1, 20, 30] = np.inf
+    with fc.use_backend("reference"):
+        expected = ndimage.correlate(x.astype(np.float64), weights, mode="constant", cval=1.0)
+    roundings = 4 if dtype == "float32" else 16  # the oracle's own sums round in float64, too
+    y = ndimage.correlate(x, weights, mode="constant", cval=1.0)
+    assert_allclose(y, expected, rtol=roundings * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("taps", [(5, 7, 6), (9, 1, 9), (1, 9, 9), (9, 9, 1), (3, 2, 3, 4)])
+def test_a_volumes_filter_that_is_a_product_of_lines(rng, dtype, taps):
+    lines = [rng.uniform(0.1, 1, count) for count in taps]
+    weights = lines[0]
+    for line in lines[1:]:
+        weights = np.multiply.outer(weights, line)
+    found = factors(weights, False)
+    assert [line.shape for line in found] == [(count,) for count in taps]
+    x = rng.random((7, 6, 11, 12)[-len(taps) :]).astype(dtype)
+    for mode, cval in (("reflect", 0.0), ("constant", 0.0), ("constant", 1.5), ("wrap", 2.0)):
+        with fc.use_backend("reference"):
+            expected = ndimage.correlate(x.astype(np.float64), weights, mode=mode, cval=cval)
+        y = ndimage.correlate(x, weights, mode=mode, cval=cval)
+        assert_allclose(y, expected, rtol=16 * np.finfo(dtype).eps)  # the oracle's own sums round in float64, too
+    assert factors(weights + rng.random(taps), False) == []
 
 
 def test_products_meet_every_tap_to_its_own_last_place(rng):

@@ -15,9 +15,9 @@ import numpy as np
 from fastconv.backends.cpu import machine
 from fastconv.backends.cpu.filter_fourier import Transformed, best_lengths
 from fastconv.backends.cpu.filter_grids import Layout, grid_of
-from fastconv.backends.cpu.filter_plans import Plan, build, down_stage, exact_stage, side_stage
+from fastconv.backends.cpu.filter_plans import Plan, build, down_stage, side_stage, term_stage
 from fastconv.backends.cpu.filter_rank import products, whole_bits
-from fastconv.backends.cpu.filter_terms import ALONE, MINUS, PLUS, Term
+from fastconv.backends.cpu.filter_terms import ALONE, FUSED, MINUS, PLUS, Term
 from fastconv.backends.cpu.layout import LINE
 from fastconv.borders import Border
 from fastconv.typing import Array, Shape
@@ -27,6 +27,7 @@ BITS: dict[np.dtype[Any], int] = {SINGLE: 24, DOUBLE: 53}  # of the whole number
 EPSILON = float(np.finfo(np.float64).eps)
 # Cycles of a vector: for each tap of a dense filter, of a column, of a row; and of what lies between two stages.
 DENSE, DOWN, BETWEEN = 0.56, 0.65, 3.0
+SPARSE = 1.3  # of a tap that is not 0, where the others are left out
 FOLDED, ALONG = 0.45, 0.6  # of a row: those, and others that are shared by as many taps as lie a vector apart
 LEAST, GAIN = 30.0, 1.1  # cycles of a pixel below which, and by what factor, Fourier transforms are not worth it
 Packed = tuple[bytes, Border]  # taps along an axis, as a cache's key, and its border
@@ -60,8 +61,11 @@ def correlation(
     if computed is None:
         rows, columns = matrices.shape[1:]
         terms = [in_order(matrix, skip_zeros) for matrix in matrices]
-        return build(grid, exact_stage(terms, ALONE, rows, columns), None, threads)
+        return build(grid, term_stage(terms, ALONE, rows, columns), None, threads)
     item, checked = computed.itemsize, zeros and not weights.all()
+    if checked and SPARSE * np.count_nonzero(weights) < DENSE * weights.size:
+        terms = [in_order(matrix, True) for matrix in matrices]
+        return build(grid, term_stage(terms, FUSED, matrices.shape[1], matrices.shape[2], item), None, threads)
     if len(matrices) == 1:
         whole = x.dtype.kind not in "f" and y.dtype.kind not in "f"
         pairs = [] if whole else worthwhile(matrices[0], computed)
@@ -95,7 +99,7 @@ def line_filter(x: Layout, y: Layout, down: Packed | None, side: Packed | None, 
     grid = grid_of(x, y, computed or DOUBLE, places, taps, borders[-1].before, cval, between)
     if computed is None:
         kind, terms = as_scipy(column if down else row, bool(down))
-        return build(grid, exact_stage([terms], kind, *taps[-2:]), None, threads)
+        return build(grid, term_stage([terms], kind, *taps[-2:]), None, threads)
     first = down_stage([column[:, None]], computed.itemsize) if down else None
     second = side_stage([row], computed.itemsize) if side else None
     return build(grid, first, second, threads)

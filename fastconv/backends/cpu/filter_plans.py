@@ -13,7 +13,7 @@ from fastconv.backends.cpu import filter_strips as s
 from fastconv.backends.cpu import machine, shifted_rows, workspace
 from fastconv.backends.cpu.bands import JOB, band_body, parameters, tile_for
 from fastconv.backends.cpu.filter_rows import BEFORE, CONSTANT, EXTENT, PLACES, filling, giving, kind_of
-from fastconv.backends.cpu.filter_terms import ALONE, Term, packed, terms_body
+from fastconv.backends.cpu.filter_terms import FUSED, MINUS, PLUS, Term, packed, terms_body
 from fastconv.backends.cpu.layout import LINE, up
 from fastconv.backends.cpu.machine import cache_bytes
 from fastconv.backends.cpu.native import Program, code
@@ -80,7 +80,8 @@ class Stage:
     taps: int  # of a row
     folded: int  # vectors of a row that are its tile's rows; 0 for one that looks down
     what: str
-    exact: bool = False  # in SciPy's own order
+    terms: str = ""  # how it sums them, one after the other
+    count: int = 0  # of terms
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,19 +157,19 @@ def side_stage(weights: Sequence[Array], item: int) -> Stage:
     )
 
 
-def exact_stage(sums: Sequence[Sequence[Term]], kind: int, high: int, taps: int) -> Stage:
+def term_stage(sums: Sequence[Sequence[Term]], kind: int, high: int, taps: int, item: int = 8) -> Stage:
     """A stage of terms in order, for each sum; of a kind that has pairs, the first term alone is single."""
-    lanes = machine.vectors().lanes(8)
+    lanes = machine.vectors().lanes(item)
     blocks = []
     for terms in sums:
-        table = [(weight, row, 8 * t, other, 8 * u) for weight, row, t, other, u in terms]
-        blocks.append(packed(table, len(terms) if kind == ALONE else 1))
+        table = [(weight, row, item * t, other, item * u) for weight, row, t, other, u in terms]
+        blocks.append(packed(table, 1 if kind in (PLUS, MINUS) else len(terms), item))
     weights = np.zeros((len(blocks), max(block.size for block in blocks)), np.int64)
     for row, block in zip(weights, blocks, strict=True):
         row[: block.size] = block
     return Stage(
-        code(terms_body(lanes, kind, 0)),
-        code(terms_body(lanes, kind, 1)) if len(blocks) > 1 else 0,
+        code(terms_body(item, lanes, kind, 0)),
+        code(terms_body(item, lanes, kind, 1)) if len(blocks) > 1 else 0,
         np.zeros(1, np.int64),
         weights.view(np.uint8),
         1,
@@ -176,7 +177,8 @@ def exact_stage(sums: Sequence[Sequence[Term]], kind: int, high: int, taps: int)
         taps,
         0,
         f"1 row x 8 vectors of {lanes}",
-        True,
+        "term by term" if kind == FUSED else "term by term, in float64",
+        sum(len(terms) for terms in sums),
     )
 
 
@@ -193,7 +195,7 @@ def build(grid: Grid, down: Stage | None, side: Stage | None, threads: int, chec
     taps = sum(stage.weights.shape[0] * stage.high * stage.taps for stage in (down, side) if stage)
     pixels = planes * rows * columns
     parts = {
-        "sums": (SINGLY if down and down.exact else TAP) * taps * pixels / lanes,
+        "sums": (SINGLY * down.count if down and down.terms else TAP * taps) * pixels / lanes,
         "rows in and out": MOVED * (grid.x.itemsize + grid.y.itemsize) * pixels + ROW * planes * rows,
     }
     cycles = sum(parts.values())
@@ -273,8 +275,8 @@ def described(down: Stage | None, side: Stage | None) -> str:
     if down and side:
         pairs = side.weights.shape[0]
         return f"down and across, {pairs} pair{'s' * (pairs > 1)} of columns and rows"
-    if down and down.exact:
-        return "term by term, in float64"
+    if down and down.terms:
+        return down.terms
     return "along rows" if side else "down columns" if down and down.taps == 1 else "dense"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from typing import Any
+
 import numpy as np
 
 from fastconv.typing import Array
@@ -32,6 +35,22 @@ def products(weights: Array, single: bool) -> list[tuple[Array, Array]]:
         if (np.abs(weights - sum(np.outer(*pair) for pair in found)) <= limit).all():
             return found
     return []
+
+
+def factors(weights: Array, single: bool) -> list[Array]:
+    """A vector along each axis whose outer product the weights are, tap by tap as in `products`, or none."""
+    pivot = tuple(int(place) for place in np.unravel_index(np.argmax(np.abs(weights)), weights.shape))
+    largest = weights[pivot]
+    if not (largest and np.isfinite(weights).all()):
+        return []
+    found = []
+    for axis in range(weights.ndim):
+        place: Any = (*pivot[:axis], slice(None), *pivot[axis + 1 :])
+        line = weights[place]
+        found.append(line if axis == 0 else line / largest)
+    made = reduce(np.multiply.outer, found)
+    rounding = weights.ndim * (2.0**-24 if single else 2.0**-53)
+    return found if (np.abs(made - weights) <= ROUNDINGS / 2 * rounding * np.abs(weights)).all() else []
 
 
 def whole_bits(weights: Array, largest: float) -> int:

@@ -1,7 +1,8 @@
-"""Sums of a filter term by term, in order and without fused multiply-adds: what SciPy computes, to the last bit.
+"""Sums of a filter term by term: a tap of 0 has no term here.
 
-Results that are cut off to integers need it, since a rounding may decide on a whole; and images that hold NaN or
-infinity, for filters with taps of 0: these have no term here.
+In order and without fused multiply-adds they are what SciPy computes, to the last bit. Results that are cut off to
+integers need that, since a rounding may decide on a whole; images that hold NaN or infinity need that zeros have no
+part. Fused, they are the quicker way to filter with taps of which few are not 0.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu.bands import BASE, OUT, OUTS, ROWS, WEIGHTS
+from fastconv.backends.cpu.bands import BASE, OUT, OUTS, ROWS, WEIGHTS, Totals, in_parts
 from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.vectors import Emit, instruction
 from fastconv.typing import Array
@@ -24,8 +25,9 @@ Value = Any
 # words have 8 bytes.
 HEAD, TERM = 2, 4
 Term = tuple[float, int, int, int, int]  # a weight, and the rows and columns of two pixels
-ITEM = 8
-ALONE, PLUS, MINUS = range(3)  # kinds of terms: weight * x, weight * (x + its pair), weight * (x - its pair)
+# Kinds of terms: weight * x, weight * (x + its pair), weight * (x - its pair); weight * x, fused.
+ALONE, PLUS, MINUS, FUSED = range(4)
+TOGETHER = 40  # fused terms that are summed before they are added to the others
 VECTORS = 8  # of a row together
 
 
@@ -57,7 +59,9 @@ def terms_tile(
         return [e.load(source, v * width) for v in range(vectors)]
 
     def added(k: Value, xs: list[Value], sums: list[Value]) -> list[Value]:
-        factor = e.splat(e.number(weights, e.b.mul(k, e.long(e.item))))
+        factor = e.splat(e.number(weights, e.b.mul(k, e.long(8))))
+        if kind == FUSED:
+            return [e.fma(factor, x, total) for total, x in zip(sums, xs, strict=True)]
         return [e.b.fadd(total, e.b.fmul(factor, x)) for total, x in zip(sums, xs, strict=True)]
 
     def single(k: Value, sums: list[Value]) -> list[Value]:
@@ -71,22 +75,32 @@ def terms_tile(
 
     masks = [e.first(e.clamped(e.b.sub(keep, e.long(v * e.lanes)))) for v in range(vectors)]
     start = [e.masked_load(mask, out, v * width) if more else e.zero for v, mask in enumerate(masks)]
-    sums = e.loop(singles, start, single)
-    if kind != ALONE:
+    if kind == FUSED:
+        totals, zeros = Totals(e, vectors), [e.zero] * vectors
+
+        def some(first: Value, number: Value, sums: list[Value]) -> list[Value]:
+            return e.loop(number, sums, lambda index, inner: single(e.b.add(first, index), inner))
+
+        sums = totals.with_(in_parts(totals, count, e.long(TOGETHER), zeros, some))
+        sums = [e.b.fadd(before, total) for before, total in zip(start, sums, strict=True)] if more else sums
+    else:
+        sums = e.loop(singles, start, single)
+    if kind in (PLUS, MINUS):
         sums = e.loop(e.b.sub(count, singles), sums, pair)
     for v, total in enumerate(sums):
         e.masked_store(total, masks[v], out, v * width)
 
 
-def packed(terms: Sequence[tuple[float, int, int, int, int]], singles: int) -> Array:
+def packed(terms: Sequence[Term], singles: int, item: int) -> Array:
     """The words of a sum's terms: each is a weight, and the rows and the bytes of two pixels."""
     table = [number for _, *places in terms for number in places]
-    weights = np.array([weight for weight, *_ in terms], np.float64).view(np.int64)
-    return np.concatenate([np.array([len(terms), singles, *table], np.int64), weights])
+    weights = np.zeros(len(terms) * (8 // item), np.dtype(f"f{item}"))
+    weights[:: 8 // item] = [weight for weight, *_ in terms]
+    return np.concatenate([np.array([len(terms), singles, *table], np.int64), weights.view(np.int64)])
 
 
 @cache
-def terms_body(lanes: int, kind: int, more: int) -> Any:
+def terms_body(item: int, lanes: int, kind: int, more: int) -> Any:
     """As many columns of one row as are asked for (`end`); jobs are those of `bands`."""
     wide = VECTORS * lanes
 
@@ -97,12 +111,12 @@ def terms_body(lanes: int, kind: int, more: int) -> Any:
         out += word(word(job, OUTS), 0)
         left = 0
         while end - left >= wide:
-            x, y = base + left * ITEM, out + left * ITEM
-            terms_tile(ITEM, lanes, kind, VECTORS, more, x, rows, block, y, wide)
+            x, y = base + left * item, out + left * item
+            terms_tile(item, lanes, kind, VECTORS, more, x, rows, block, y, wide)
             left += wide
         while left < end:
-            x, y = base + left * ITEM, out + left * ITEM
-            terms_tile(ITEM, lanes, kind, 1, more, x, rows, block, y, end - left)
+            x, y = base + left * item, out + left * item
+            terms_tile(item, lanes, kind, 1, more, x, rows, block, y, end - left)
             left += lanes
 
     return terms

@@ -6,6 +6,7 @@ Correlation along several axes is two axes at a time where they are the last two
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from fastconv import threads
 from fastconv.backends.cpu import outputs, roof
 from fastconv.backends.cpu.filter_choice import Packed, correlation, line_filter, together
 from fastconv.backends.cpu.filter_grids import inside, layout_of, ready
+from fastconv.backends.cpu.filter_rank import factors
 from fastconv.backends.cpu.footprints import correlate_modular, extreme
 from fastconv.backends.cpu.moving_lines import extreme_lines, uniform_lines
 from fastconv.borders import Border
@@ -25,6 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 Pass = tuple[int, Array, Border]  # an axis, the taps along it, and its border
+QUICKER = 3  # taps of a volume for each of those along its axes, from which on passes along these are quicker
 
 
 def empty(shape: Shape, dtype: np.dtype[Any]) -> Array:
@@ -37,6 +40,9 @@ def correlate(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], c
 
     With `skip_zeros` a tap of 0 is left out, so that NaN and infinity do not reach over it.
     """
+    if x.ndim > 2 and (lines := as_lines(x, weights, y, borders, cval)):
+        correlate_lines(x, lines, y, cval)
+        return
     result = y
     while x.ndim < 2:
         x, weights, result, borders = x[None], weights[None], result[None], (inside(1), *borders)
@@ -52,6 +58,26 @@ def correlate(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], c
         again.run(source, target)
     if target is not result:
         result[...] = target
+
+
+def as_lines(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], cval: float) -> list[Pass]:
+    """The passes that a volume's filter is, if it is a product of lines and they are quicker; none else.
+
+    What each gives is held in y's dtype, and is the constant beyond the edges: neither may change a result.
+    """
+    exact = cval == 0 or not any(border.constant for border in borders)
+    if not exact or x.dtype != y.dtype or x.dtype.kind != "f" or weights.size < QUICKER * sum(weights.shape):
+        return []
+    found = product_of_lines(weights.shape, weights.tobytes(), x.itemsize == 4)
+    lines = [(axis, taps, border) for axis, (taps, border) in enumerate(zip(found, borders, strict=False))]
+    return [line for line in lines if line[1].size > 1 or line[0] == 0]
+
+
+@lru_cache(maxsize=256)
+def product_of_lines(shape: Shape, packed: bytes, single: bool) -> list[Array]:
+    """`factors` of weights without zeros, which NaN and infinity do not pass."""
+    weights = np.frombuffer(packed).reshape(shape)
+    return factors(weights, single) if weights.all() else []
 
 
 def plan(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], cval: float) -> dict[str, Any]:
