@@ -15,8 +15,9 @@ import numpy as np
 from fastconv.backends.cpu import machine
 from fastconv.backends.cpu.filter_fourier import Transformed, best_lengths
 from fastconv.backends.cpu.filter_grids import Layout, grid_of
-from fastconv.backends.cpu.filter_plans import Plan, build, down_stage, side_stage, term_stage
+from fastconv.backends.cpu.filter_plans import Plan, build
 from fastconv.backends.cpu.filter_rank import products, whole_bits
+from fastconv.backends.cpu.filter_stages import down_stage, side_stage, term_stage
 from fastconv.backends.cpu.filter_terms import ALONE, FUSED, MINUS, PLUS, Term
 from fastconv.backends.cpu.layout import LINE
 from fastconv.borders import Border

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.backends.cpu.filter_plans import Grid
+from fastconv.backends.cpu.filter_stages import Grid
 from fastconv.backends.cpu.filter_strips import OUTSIDE
 from fastconv.borders import CONSTANT, Border
 from fastconv.typing import Array, Shape
