@@ -46,7 +46,9 @@ def test_a_matrix_is_what_its_numbers_are(rng):
     assert algorithm((300, 300), rng.standard_normal((23, 23))) == "dense"
     assert algorithm((300, 300), filters.gaussian_kernel(3, 1)) == "dense"  # two stages would take longer
     assert algorithm((300, 300), rng.standard_normal((99, 99))) == "fft"
-    assert algorithm((300, 300), gaussian, "uint8") == "term by term, in float64"
+    quick = "down and across, 1 pair of columns and rows, what is in doubt term by term"
+    assert algorithm((300, 300), gaussian, "uint8") == quick
+    assert algorithm((300, 300), gaussian, output="uint8") == "term by term, in float64"
     assert algorithm((300, 300), filters.sobel_kernel(0), "uint8", output="int16") == "dense"
     assert algorithm((300, 300), np.zeros((3, 3))) == "zeros"
     apart = np.zeros((31, 31))
@@ -103,6 +105,24 @@ def test_products_meet_every_tap_to_its_own_last_place(rng):
     assert_allclose(np.outer(*pair), np.outer(column, row), rtol=1e-15)
     assert products(rng.standard_normal((9, 9)), True) == []
     assert products(np.outer(column, row) + 1e-14 * rng.standard_normal((15, 17)), False) == []
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32"])
+@pytest.mark.parametrize("kind", ["any", "a product", "zeros", "negative"])
+def test_integers_are_exact_however_close_to_a_whole_number_they_are(rng, dtype, kind):
+    weights = rng.random((7, 9))
+    if kind == "a product":
+        weights = np.outer(weights[:, 0], weights[0])
+    weights[rng.random(weights.shape) < 0.3] *= {"zeros": 0, "negative": -1}.get(kind, 1)
+    weights /= abs(weights.sum())  # the mean of pixels that are alike is a whole number, but for rounding
+    x = rng.integers(0, 120, (40, 300)).astype(dtype)
+    x[:10], x[:, :60], x[20:, 100:200] = 100, 0, 17
+    for mode, cval in (("reflect", 0.0), ("constant", 3.0), ("constant", 1.5)):
+        with fc.use_backend("reference"):
+            expected = ndimage.correlate(x, weights, mode=mode, cval=cval)
+            blurred = ndimage.gaussian_filter(x, (2, 1.5), mode=mode, cval=cval)
+        assert_array_equal(ndimage.correlate(x, weights, mode=mode, cval=cval), expected)
+        assert_array_equal(ndimage.gaussian_filter(x, (2, 1.5), mode=mode, cval=cval), blurred)
 
 
 def test_the_bits_of_whole_sums():

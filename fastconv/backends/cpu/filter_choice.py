@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu import machine
+from fastconv.backends.cpu import bands, machine
 from fastconv.backends.cpu.filter_fourier import Transformed, best_lengths
 from fastconv.backends.cpu.filter_grids import Layout, grid_of
 from fastconv.backends.cpu.filter_plans import Plan, build
 from fastconv.backends.cpu.filter_rank import products, whole_bits
-from fastconv.backends.cpu.filter_stages import down_stage, side_stage, term_stage
+from fastconv.backends.cpu.filter_stages import doubted, down_stage, side_stage, term_stage
 from fastconv.backends.cpu.filter_terms import ALONE, FUSED, MINUS, PLUS, Term
 from fastconv.backends.cpu.layout import LINE
 from fastconv.borders import Border
@@ -28,6 +28,7 @@ BITS: dict[np.dtype[Any], int] = {SINGLE: 24, DOUBLE: 53}  # of the whole number
 EPSILON = float(np.finfo(np.float64).eps)
 # Cycles of a vector: for each tap of a dense filter, of a column, of a row; and of what lies between two stages.
 DENSE, DOWN, BETWEEN = 0.56, 0.65, 3.0
+FEWEST, CLOSE = 5, 0.02  # taps from which on quick sums pay, and how close to a whole number few enough are
 SPARSE = 1.3  # of a tap that is not 0, where the others are left out
 FOLDED, ALONG = 0.45, 0.6  # of a row: those, and others that are shared by as many taps as lie a vector apart
 LEAST, GAIN = 30.0, 1.1  # cycles of a pixel below which, and by what factor, Fourier transforms are not worth it
@@ -57,28 +58,34 @@ def correlation(
         places = [table[begin : table.size - end] for table, (begin, end) in zip(places, cut, strict=True)]
         before -= cut[-1][0]
     computed = None if exact else summed_in(x.dtype, y.dtype, weights, cval)
-    grid = grid_of(x, y, computed or DOUBLE, places, weights.shape, before, cval)
     matrices = np.ascontiguousarray(weights).reshape(-1, *weights.shape[-2:])
+    doubt = None
+    if computed is None and not exact and x.dtype.kind != "f" and len(matrices) == 1 and weights.size >= FEWEST:
+        quick, limit = doubtful(x.dtype, weights, cval)
+        computed, doubt = quick, doubted(in_order(matrices[0], skip_zeros), ALONE, quick.itemsize, limit)
+    grid = grid_of(x, y, computed or DOUBLE, places, weights.shape, before, cval)
     if computed is None:
         rows, columns = matrices.shape[1:]
         terms = [in_order(matrix, skip_zeros) for matrix in matrices]
         return build(grid, term_stage(terms, ALONE, rows, columns), None, threads)
     item, checked = computed.itemsize, zeros and not weights.all()
-    if checked and SPARSE * np.count_nonzero(weights) < DENSE * weights.size:
+    if checked and not doubt and SPARSE * np.count_nonzero(weights) < DENSE * weights.size:
         terms = [in_order(matrix, True) for matrix in matrices]
         return build(grid, term_stage(terms, FUSED, matrices.shape[1], matrices.shape[2], item), None, threads)
     if len(matrices) == 1:
-        whole = x.dtype.kind not in "f" and y.dtype.kind not in "f"
+        whole = not doubt and x.dtype.kind not in "f" and y.dtype.kind not in "f"  # sums are exact
         pairs = [] if whole else worthwhile(matrices[0], computed)
         planned = transformed(matrices[0], places[-2:], x, y, cval, len(pairs), threads)
         if planned:
             return planned
         if matrices.shape[1] == 1:
-            return build(grid, None, side_stage([matrices[0, 0]], item), threads, checked)
+            return build(grid, None, side_stage([matrices[0, 0]], item), threads, checked, doubt)
         if pairs:
             columns_, rows_ = [column[:, None] for column, _ in pairs], [row for _, row in pairs]
-            return build(grid, down_stage(columns_, item), side_stage(rows_, item), threads, checked or len(pairs) > 1)
-    return build(grid, down_stage(list(matrices), item), None, threads, checked)
+            return build(
+                grid, down_stage(columns_, item), side_stage(rows_, item), threads, checked or len(pairs) > 1, doubt
+            )
+    return build(grid, down_stage(list(matrices), item), None, threads, checked, doubt)
 
 
 @lru_cache(maxsize=512)
@@ -97,13 +104,17 @@ def line_filter(x: Layout, y: Layout, down: Packed | None, side: Packed | None, 
     taps = (*(1,) * (len(x.shape) - 2), column.size, row.size)
     between = bool(down and side) and borders[-1].constant
     places = [border.places for border in borders]
+    doubt, line = None, column if down else row
+    kind, terms = as_scipy(line, bool(down))
+    if computed is None and x.dtype.kind != "f" and line.size >= FEWEST:
+        computed, limit = doubtful(x.dtype, line, cval)
+        doubt = doubted(terms, kind, computed.itemsize, limit)
     grid = grid_of(x, y, computed or DOUBLE, places, taps, borders[-1].before, cval, between)
     if computed is None:
-        kind, terms = as_scipy(column if down else row, bool(down))
         return build(grid, term_stage([terms], kind, *taps[-2:]), None, threads)
     first = down_stage([column[:, None]], computed.itemsize) if down else None
     second = side_stage([row], computed.itemsize) if side else None
-    return build(grid, first, second, threads)
+    return build(grid, first, second, threads, False, doubt)
 
 
 def trimmed(weights: Array) -> tuple[Array, list[tuple[int, int]]]:
@@ -129,6 +140,16 @@ def summed_in(x: np.dtype[Any], y: np.dtype[Any], weights: Array, cval: float) -
             if bits <= room:
                 return dtype
     return DOUBLE if y.kind == "f" else None
+
+
+def doubtful(x: np.dtype[Any], weights: Array, cval: float) -> tuple[np.dtype[Any], float]:
+    """The dtype for quick sums of integers that are cut off to such, and how far they and SciPy's may be apart."""
+    size, terms = float(np.abs(weights).sum()) * max(largest(x), abs(cval)), weights.size
+    # A part's terms, the parts, and the products, of a column and a row where there are such.
+    steps = 2 * (min(max(terms // bands.PARTS, bands.TOGETHER), bands.MOST) + sum(weights.shape) + bands.PARTS + 8)
+    if x.itemsize <= 2 and 2.0**-24 * steps * size < CLOSE and np.float32(cval) == cval:
+        return SINGLE, 2.0**-24 * steps * size
+    return DOUBLE, 2.0**-53 * (steps + 2 * terms) * size
 
 
 def together(x: np.dtype[Any], y: np.dtype[Any], first: Array, second: Array, cval: float) -> np.dtype[Any] | None:

@@ -11,10 +11,11 @@ from fastconv.backends.cpu import filter_strips as s
 from fastconv.backends.cpu import machine, workspace
 from fastconv.backends.cpu.bands import JOB
 from fastconv.backends.cpu.filter_rows import BEFORE, CONSTANT, EXTENT, PLACES, filling, giving, kind_of
-from fastconv.backends.cpu.filter_stages import Grid, Stage
+from fastconv.backends.cpu.filter_stages import Doubt, Grid, Stage
 from fastconv.backends.cpu.layout import LINE, up
 from fastconv.backends.cpu.machine import cache_bytes
 from fastconv.backends.cpu.native import Program, code
+from fastconv.backends.cpu.sure_rows import SPACE, giving_surely
 from fastconv.typing import Array
 
 PARTS = 4  # tasks of each thread, for balance
@@ -102,6 +103,7 @@ class Cut:
             s.LINES: self.tile_rows * line,
             s.SPARE: self.tile_rows * line,
             s.UNWANTED: line,
+            s.AGAIN: SPACE,
         }
         places, place = {}, 0
         for name, size in sizes.items():
@@ -115,8 +117,10 @@ class Cut:
         }  # fmt: skip
 
 
-def build(grid: Grid, down: Stage | None, side: Stage | None, threads: int, checked: bool = False) -> Plan:
-    """The program of one or two stages."""
+def build(
+    grid: Grid, down: Stage | None, side: Stage | None, threads: int, checked: bool = False, doubt: Doubt | None = None
+) -> Plan:
+    """The program of one or two stages; with a doubt, of which no result that it may concern is left as it is."""
     cut = Cut(grid, down, side, threads)
     kept = [grid.planes, grid.y_planes, grid.row_places, grid.column_places]
 
@@ -144,10 +148,17 @@ def build(grid: Grid, down: Stage | None, side: Stage | None, threads: int, chec
             values.update(zip(names, found, strict=True))
     if side:
         values[s.FOLDED] = keep(np.arange(side.folded + -(-side.taps // cut.lanes) + 1) * cut.lanes * cut.item)
+    if doubt:
+        lanes, kind = machine.vectors().lanes(8), kind_of(grid.y)
+        values |= {
+            s.GIVE: code(giving_surely(cut.item, cut.lanes, lanes, kind, doubt.kind)),
+            s.TERMS: keep(doubt.terms),
+            s.LIMIT: keep(np.array([doubt.limit], grid.computed)),
+        }
     words = [int(values.get(place, 0)) for place in range(s.WORDS)]
     program = Program([(s.strips_body(cut.item, cut.lanes), words, cut.tasks, PARTS)], int(cut.cycles))
     told = {
-        "algorithm": described(down, side),
+        "algorithm": described(down, side) + (", what is in doubt term by term" if doubt else ""),
         "tile": " then ".join(stage.what for stage in (down, side) if stage),
         "blocks": f"{cut.planes} planes x {cut.blocks} of rows x {cut.panels} of {cut.wide} columns",
         "tasks": cut.tasks,

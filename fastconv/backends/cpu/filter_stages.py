@@ -74,6 +74,26 @@ class Stage:
     count: int = 0  # of terms
 
 
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """When a sum may be cut off to another integer than SciPy's, and what that one's terms are."""
+
+    limit: float  # how close to a whole number
+    kind: int
+    terms: Array
+
+
+def doubted(terms: Sequence[Term], kind: int, item: int, limit: float) -> Doubt:
+    """The doubt about sums in `item` bytes of pixels of as many."""
+    return Doubt(limit, kind, block_of(terms, kind, item, 8))
+
+
+def block_of(terms: Sequence[Term], kind: int, source_item: int, item: int) -> Array:
+    """The words of terms of pixels of `source_item` bytes; of a kind that has pairs, the first alone is single."""
+    table = [(weight, row, source_item * t, other, source_item * u) for weight, row, t, other, u in terms]
+    return packed(table, 1 if kind in (PLUS, MINUS) else len(terms), item)
+
+
 def down_stage(weights: Sequence[Array], item: int) -> Stage:
     """A dense stage: each of the weights, (R, S), is one sum of a row."""
     vectors = machine.vectors()
@@ -128,12 +148,9 @@ def side_stage(weights: Sequence[Array], item: int) -> Stage:
 
 
 def term_stage(sums: Sequence[Sequence[Term]], kind: int, high: int, taps: int, item: int = 8) -> Stage:
-    """A stage of terms in order, for each sum; of a kind that has pairs, the first term alone is single."""
+    """A stage of terms in order, for each sum."""
     lanes = machine.vectors().lanes(item)
-    blocks = []
-    for terms in sums:
-        table = [(weight, row, item * t, other, item * u) for weight, row, t, other, u in terms]
-        blocks.append(packed(table, 1 if kind in (PLUS, MINUS) else len(terms), item))
+    blocks = [block_of(terms, kind, item, item) for terms in sums]
     weights = np.zeros((len(blocks), max(block.size for block in blocks)), np.int64)
     for row, block in zip(weights, blocks, strict=True):
         row[: block.size] = block

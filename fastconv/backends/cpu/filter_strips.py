@@ -35,7 +35,10 @@ SIDE, SIDE_MORE, SIDE_PLAN, SIDE_WEIGHTS, SIDE_BYTES = 37, 38, 39, 40, 41
 FOLDED = 42  # the second stage's table of rows and results
 PAIRS, CONSTANT_BETWEEN, CHECKED = 43, 44, 45
 UNWANTED = 46  # place of a row that nobody reads
-WORDS = 47
+# Sums that may be cut off wrongly are summed anew: their terms (0: there are none), how close to a whole number they
+# are, and the place of what they are.
+TERMS, LIMIT, AGAIN = 47, 48, 49
+WORDS = 50
 X, Y, WORKSPACE, FLAG = range(4)
 OUTSIDE = -(1 << 62)  # in the place of the bytes to a plane: it is all constant
 
@@ -103,7 +106,13 @@ def strips_body(item: int, lanes: int) -> Any:
         """A row of sums at `line`, where it goes: checked, and converted where `target` is elsewhere."""
         if word(plan, CHECKED):
             flag_unless_finite(item, lanes, 0, line, wide, word(arrays, FLAG))
-        if word(plan, GIVE):
+        if word(plan, TERMS):
+            again = job + 8 * JOB_WORDS
+            set_word(again, OUT, line)
+            set_word(again, OUTS, target)
+            set_word(again, WEIGHTS, job + word(plan, AGAIN) - word(plan, JOB))
+            call(word(plan, GIVE), plan, again, 0, wide, thread)
+        elif word(plan, GIVE):
             set_word(job, SOURCE, line)
             set_word(job, TARGET, target)
             call(word(plan, GIVE), plan, job, 0, wide, thread)
@@ -143,6 +152,11 @@ def strips_body(item: int, lanes: int) -> Any:
                 line = ring + row % word(plan, RING_ROWS) * word(plan, RING_PITCH)
                 look_across(plan, job, pair, line, sums, wide, thread)
         for m in range(valid):
+            if word(plan, TERMS):  # where a result's pixels are
+                alone = word(plan, DOWN) == 0
+                line = ring + row % word(plan, RING_ROWS) * word(plan, RING_PITCH)
+                set_word(job + 8 * JOB_WORDS, BASE, line if alone else 0)
+                set_word(job + 8 * JOB_WORDS, ROWS, word(plan, FOLDED) if alone else space + word(plan, TABLE) + 8 * m)
             finish_row(plan, arrays, job, sums + m * step, y + m * word(plan, Y_STRIDE), wide, thread)
 
     @njit

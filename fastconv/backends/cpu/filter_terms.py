@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 
 from fastconv.backends.cpu.bands import BASE, OUT, OUTS, ROWS, WEIGHTS, Totals, in_parts
 from fastconv.backends.cpu.native import body, word
@@ -31,12 +32,13 @@ TOGETHER = 40  # fused terms that are summed before they are added to the others
 VECTORS = 8  # of a row together
 
 
-@instruction(5)
+@instruction(6)
 def terms_tile(
     e: Emit,
     kind: int,
     vectors: int,
     more: int,
+    source_item: int,
     base: Value,
     rows: Value,
     block: Value,
@@ -45,9 +47,10 @@ def terms_tile(
 ) -> None:
     """out[j] = the sum over a block's terms k of weights[k] * (row[j] and, of some kinds, its pair) for j < `keep`.
 
-    `more`: the sum goes on from what is there.
+    `more`: the sum goes on from what is there. Pixels have `source_item` bytes: float32, or what is computed with.
     """
     width = e.lanes * e.item
+    read = ir.VectorType(ir.FloatType() if source_item == 4 else ir.DoubleType(), e.lanes)
     count, singles = e.word(block, e.long(0)), e.word(block, e.long(1))
     table = e.at(block, 8 * HEAD)
     weights = e.at(table, (8 * TERM, count))
@@ -56,7 +59,9 @@ def terms_tile(
         """The vectors of a row that a term's table names."""
         row, offset = e.word(table, entry), e.word(table, e.at(entry, 1))
         source = e.at(base, e.word(rows, row), offset)
-        return [e.load(source, v * width) for v in range(vectors)]
+        places = [e.element(source, v * e.lanes * source_item, read) for v in range(vectors)]
+        found = [e.b.load(place, align=source_item) for place in places]
+        return found if source_item == e.item else [e.b.fpext(x, e.vector) for x in found]
 
     def added(k: Value, xs: list[Value], sums: list[Value]) -> list[Value]:
         factor = e.splat(e.number(weights, e.b.mul(k, e.long(8))))
@@ -112,11 +117,11 @@ def terms_body(item: int, lanes: int, kind: int, more: int) -> Any:
         left = 0
         while end - left >= wide:
             x, y = base + left * item, out + left * item
-            terms_tile(item, lanes, kind, VECTORS, more, x, rows, block, y, wide)
+            terms_tile(item, lanes, kind, VECTORS, more, item, x, rows, block, y, wide)
             left += wide
         while left < end:
             x, y = base + left * item, out + left * item
-            terms_tile(item, lanes, kind, 1, more, x, rows, block, y, end - left)
+            terms_tile(item, lanes, kind, 1, more, item, x, rows, block, y, end - left)
             left += lanes
 
     return terms
