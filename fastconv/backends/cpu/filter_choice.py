@@ -28,7 +28,8 @@ BITS: dict[np.dtype[Any], int] = {SINGLE: 24, DOUBLE: 53}  # of the whole number
 EPSILON = float(np.finfo(np.float64).eps)
 # Cycles of a vector: for each tap of a dense filter, of a column, of a row; and of what lies between two stages.
 DENSE, DOWN, BETWEEN = 0.56, 0.65, 3.0
-FEWEST, CLOSE = 5, 0.02  # taps from which on quick sums pay, and how close to a whole number few enough are
+# Taps from which on quick sums pay; results that are summed anew together; cycles of a tap for as many as a vector has.
+FEWEST, ANEW, SINGLY = 5, 32, 2.6
 SPARSE = 1.3  # of a tap that is not 0, where the others are left out
 FOLDED, ALONG = 0.45, 0.6  # of a row: those, and others that are shared by as many taps as lie a vector apart
 LEAST, GAIN = 30.0, 1.1  # cycles of a pixel below which, and by what factor, Fourier transforms are not worth it
@@ -61,8 +62,9 @@ def correlation(
     matrices = np.ascontiguousarray(weights).reshape(-1, *weights.shape[-2:])
     doubt = None
     if computed is None and not exact and x.dtype.kind != "f" and len(matrices) == 1 and weights.size >= FEWEST:
-        quick, limit = doubtful(x.dtype, weights, cval)
-        computed, doubt = quick, doubted(in_order(matrices[0], skip_zeros), ALONE, quick.itemsize, limit)
+        computed, limit = doubtful(x.dtype, weights, cval, worthwhile(matrices[0], SINGLE))
+        positive = never_negative(x.dtype, weights, cval)
+        doubt = doubted(in_order(matrices[0], skip_zeros), ALONE, computed.itemsize, limit, positive)
     grid = grid_of(x, y, computed or DOUBLE, places, weights.shape, before, cval)
     if computed is None:
         rows, columns = matrices.shape[1:]
@@ -107,8 +109,8 @@ def line_filter(x: Layout, y: Layout, down: Packed | None, side: Packed | None, 
     doubt, line = None, column if down else row
     kind, terms = as_scipy(line, bool(down))
     if computed is None and x.dtype.kind != "f" and line.size >= FEWEST:
-        computed, limit = doubtful(x.dtype, line, cval)
-        doubt = doubted(terms, kind, computed.itemsize, limit)
+        computed, limit = doubtful(x.dtype, line, cval, [])
+        doubt = doubted(terms, kind, computed.itemsize, limit, never_negative(x.dtype, line, cval))
     grid = grid_of(x, y, computed or DOUBLE, places, taps, borders[-1].before, cval, between)
     if computed is None:
         return build(grid, term_stage([terms], kind, *taps[-2:]), None, threads)
@@ -142,14 +144,26 @@ def summed_in(x: np.dtype[Any], y: np.dtype[Any], weights: Array, cval: float) -
     return DOUBLE if y.kind == "f" else None
 
 
-def doubtful(x: np.dtype[Any], weights: Array, cval: float) -> tuple[np.dtype[Any], float]:
+def doubtful(
+    x: np.dtype[Any], weights: Array, cval: float, pairs: list[tuple[Array, Array]]
+) -> tuple[np.dtype[Any], float]:
     """The dtype for quick sums of integers that are cut off to such, and how far they and SciPy's may be apart."""
-    size, terms = float(np.abs(weights).sum()) * max(largest(x), abs(cval)), weights.size
-    # A part's terms, the parts, and the products, of a column and a row where there are such.
-    steps = 2 * (min(max(terms // bands.PARTS, bands.TOGETHER), bands.MOST) + sum(weights.shape) + bands.PARTS + 8)
-    if x.itemsize <= 2 and 2.0**-24 * steps * size < CLOSE and np.float32(cval) == cval:
-        return SINGLE, 2.0**-24 * steps * size
-    return DOUBLE, 2.0**-53 * (steps + 2 * terms) * size
+    size, count = float(np.abs(weights).sum()) * max(largest(x), abs(cval)), weights.size
+    # Roundings that a term may pass: in its part, or in a column and a row; between parts; of itself and its weight.
+    part = min(max(count // bands.PARTS, bands.TOGETHER), bands.MOST) + weights.shape[-1]
+    steps = max(part, sum(weights.shape)) + bands.PARTS + count // bands.MOST + 8
+    limit = 2.0**-24 * steps * size
+    if x.itemsize <= 2 and np.float32(cval) == cval:
+        dense = DENSE * count
+        quick = len(pairs) * pair_cost(weights.shape[-2], weights.shape[-1], 4) if pairs else dense
+        if quick + min(1.0, 2 * limit * ANEW) * SINGLY * count < 2 * quick:
+            return SINGLE, limit
+    return DOUBLE, 2.0**-53 * (steps + 2 * count) * size
+
+
+def never_negative(x: np.dtype[Any], weights: Array, cval: float) -> bool:
+    """Whether no term can be negative."""
+    return x.kind in "ub" and cval >= 0 and bool((weights >= 0).all())
 
 
 def together(x: np.dtype[Any], y: np.dtype[Any], first: Array, second: Array, cval: float) -> np.dtype[Any] | None:

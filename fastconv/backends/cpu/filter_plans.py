@@ -153,7 +153,7 @@ def build(
         values |= {
             s.GIVE: code(giving_surely(cut.item, cut.lanes, lanes, kind, doubt.kind)),
             s.TERMS: keep(doubt.terms),
-            s.LIMIT: keep(np.array([doubt.limit], grid.computed)),
+            s.LIMIT: keep(np.array(doubt.limits, grid.computed)),
         }
     words = [int(values.get(place, 0)) for place in range(s.WORDS)]
     program = Program([(s.strips_body(cut.item, cut.lanes), words, cut.tasks, PARTS)], int(cut.cycles))

@@ -78,14 +78,14 @@ class Stage:
 class Doubt:
     """When a sum may be cut off to another integer than SciPy's, and what that one's terms are."""
 
-    limit: float  # how close to a whole number
+    limits: tuple[float, float]  # how close to a whole number; the same for a sum that is 0
     kind: int
     terms: Array
 
 
-def doubted(terms: Sequence[Term], kind: int, item: int, limit: float) -> Doubt:
-    """The doubt about sums in `item` bytes of pixels of as many."""
-    return Doubt(limit, kind, block_of(terms, kind, item, 8))
+def doubted(terms: Sequence[Term], kind: int, item: int, limit: float, positive: bool) -> Doubt:
+    """The doubt about sums in `item` bytes of pixels of as many; `positive`: a sum of 0 has no term that is not 0."""
+    return Doubt((limit, -1.0 if positive else limit), kind, block_of(terms, kind, item, 8))
 
 
 def block_of(terms: Sequence[Term], kind: int, source_item: int, item: int) -> Array:

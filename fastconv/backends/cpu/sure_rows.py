@@ -24,15 +24,18 @@ SPACE = 512 + 64  # bytes of these, of the widest vectors, and of a flag
 
 
 @instruction(2)
-def flag_unsure(e: Emit, source: Value, count: Value, limit: Value, flag: Value) -> None:
-    """Store 1 at the int64 `flag` if any of so many numbers is NaN or closer to a whole one than the limit, else 0."""
-    bits, least = ir.IntType(e.lanes), e.splat(e.number(limit))
+def flag_unsure(e: Emit, source: Value, count: Value, limits: Value, flag: Value) -> None:
+    """Store 1 at the int64 `flag` if any of so many numbers is NaN or closer to a whole one than the limit, else 0.
+
+    There are two limits, the second one for numbers that are 0.
+    """
+    bits, least, least_of_zeros = ir.IntType(e.lanes), *[e.splat(e.number(limits, k * e.item)) for k in range(2)]
 
     def close(value: Value) -> Value:
-        distance = e.call(
-            f"llvm.fabs.{e.name}", e.vector, e.b.fsub(value, e.call(f"llvm.rint.{e.name}", e.vector, value))
-        )
-        return e.b.fcmp_unordered("<", distance, least)
+        nearest = e.call(f"llvm.rint.{e.name}", e.vector, value)
+        distance = e.call(f"llvm.fabs.{e.name}", e.vector, e.b.fsub(value, nearest))
+        limit = e.b.select(e.b.fcmp_ordered("==", value, e.zero), least_of_zeros, least)
+        return e.b.fcmp_unordered("<", distance, limit)
 
     whole = e.b.sdiv(count, e.long(e.lanes))
 
