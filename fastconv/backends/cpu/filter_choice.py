@@ -16,7 +16,7 @@ from fastconv.backends.cpu import bands, machine
 from fastconv.backends.cpu.filter_fourier import Transformed, best_lengths
 from fastconv.backends.cpu.filter_grids import Layout, grid_of
 from fastconv.backends.cpu.filter_plans import Plan, build
-from fastconv.backends.cpu.filter_rank import products, whole_bits
+from fastconv.backends.cpu.filter_rank import ROUNDINGS, products, whole_bits
 from fastconv.backends.cpu.filter_stages import doubted, down_stage, side_stage, term_stage
 from fastconv.backends.cpu.filter_terms import ALONE, FUSED, MINUS, PLUS, Term
 from fastconv.backends.cpu.layout import LINE
@@ -60,9 +60,10 @@ def correlation(
         before -= cut[-1][0]
     computed = None if exact else summed_in(x.dtype, y.dtype, weights, cval)
     matrices = np.ascontiguousarray(weights).reshape(-1, *weights.shape[-2:])
-    doubt = None
+    doubt, pairs = None, []
     if computed is None and not exact and x.dtype.kind != "f" and len(matrices) == 1 and weights.size >= FEWEST:
-        computed, limit = doubtful(x.dtype, weights, cval, worthwhile(matrices[0], SINGLE))
+        pairs = worthwhile(matrices[0], SINGLE)
+        computed, limit = doubtful(x.dtype, weights, cval, pairs)
         positive = never_negative(x.dtype, weights, cval)
         doubt = doubted(in_order(matrices[0], skip_zeros), ALONE, computed.itemsize, limit, positive)
     grid = grid_of(x, y, computed or DOUBLE, places, weights.shape, before, cval)
@@ -76,7 +77,8 @@ def correlation(
         return build(grid, term_stage(terms, FUSED, matrices.shape[1], matrices.shape[2], item), None, threads)
     if len(matrices) == 1:
         whole = not doubt and x.dtype.kind not in "f" and y.dtype.kind not in "f"  # sums are exact
-        pairs = [] if whole else worthwhile(matrices[0], computed)
+        if not doubt:
+            pairs = [] if whole else worthwhile(matrices[0], computed)
         planned = transformed(matrices[0], places[-2:], x, y, cval, len(pairs), threads)
         if planned:
             return planned
@@ -158,7 +160,8 @@ def doubtful(
         quick = len(pairs) * pair_cost(weights.shape[-2], weights.shape[-1], 4) if pairs else dense
         if quick + min(1.0, 2 * limit * ANEW) * SINGLY * count < 2 * quick:
             return SINGLE, limit
-    return DOUBLE, 2.0**-53 * (steps + 2 * count) * size
+    apart = 2.0**-24 * ROUNDINGS if pairs else 0.0  # a product from its tap
+    return DOUBLE, (apart + 2.0**-53 * (steps + 2 * count)) * size
 
 
 def never_negative(x: np.dtype[Any], weights: Array, cval: float) -> bool:
