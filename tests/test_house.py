@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up; a module imports only from floors below its own, or from its own.
 FLOORS = [
     {"errors", "files", "typing"},
-    {"geometry", "algorithms", "borders", "threads"},
+    {"geometry", "algorithms", "borders", "threads", "transforms"},
     {"backends"},
     {"functional", "filters"},
     {"explanation", "signal", "ndimage", "template", "nn"},

@@ -4,11 +4,9 @@ The transforms are SciPy's where it is installed, else NumPy's. Errors are relat
 is not finite reaches all that is transformed with it.
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from importlib.util import find_spec
+from functools import lru_cache
 from math import ceil, e, log, prod
 from numbers import Number
 from operator import index
@@ -18,6 +16,7 @@ import numpy as np
 
 from fastconv.functional import checks
 from fastconv.signal import modes
+from fastconv.transforms import fast_length, transforms
 from fastconv.typing import Array, ArrayLike, Shape
 
 IEEE = np.errstate(all="ignore")
@@ -141,24 +140,6 @@ def block_of(n: int, k: int) -> Block:
         return whole
     step = length - (short - 1)
     return Block(length, -(-long // step), step, short - 1)
-
-
-@lru_cache(maxsize=1024)
-def fast_length(least: int, primes: tuple[int, ...] = (3, 5)) -> int:
-    """The least product of powers of 2 and `primes` that is not less: transforms of other lengths take longer."""
-    best = 1 << max(0, least - 1).bit_length()
-    odds = [1]
-    for prime in primes:
-        for odd in odds:
-            if odd * prime < best:
-                odds.append(odd * prime)  # so that its multiples come too
-    return min(odd << max(0, -(-least // odd) - 1).bit_length() for odd in odds)
-
-
-@cache
-def transforms() -> Any:
-    """SciPy's module of transforms where it is installed, 2 to 8 times faster than NumPy's; both keep float32."""
-    return importlib.import_module("scipy.fft" if find_spec("scipy") else "numpy.fft")
 
 
 def _convolved_axes(x: Array, h: Array, mode: object, axes: Any) -> tuple[Array, Array, list[int]]:

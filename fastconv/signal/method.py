@@ -8,7 +8,8 @@ import numpy as np
 
 from fastconv.functional import checks
 from fastconv.signal import modes
-from fastconv.signal.fourier import block_of, transforms
+from fastconv.signal.fourier import block_of
+from fastconv.transforms import transforms
 from fastconv.typing import Array, ArrayLike, Shape
 
 # Seconds of one thread, rounded, on a Xeon. Of a product and its sum, by the character of the result's dtype (integers

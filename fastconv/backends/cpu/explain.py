@@ -29,6 +29,7 @@ from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.native import BODY
 from fastconv.backends.cpu.tile_choice import ARITHMETIC
 from fastconv.geometry import Convolution
+from fastconv.transforms import transforms
 
 COPIES, COPY = "copies of the input", 0.5  # cycles of a number
 M = 4  # pixels of Winograd's tiles, as the calls have it
@@ -63,7 +64,7 @@ def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm:
     count, item = threads.get_num_threads(), dtype.itemsize
     name = choose(geometry, which, item, count, algorithm)
     if name == "fft":
-        return f"that of {fourier.transforms().__name__}, and of NumPy's matrix product"
+        return f"that of {transforms().__name__}, and of NumPy's matrix product"
     kernel = winograd_body(geometry, which, count) if name == "winograd" else direct_body(geometry, which, item, count)
     # Numba tells no code of what it has loaded from disk.
     options = {option: value for option, value in kernel.targetoptions.items() if option != "nopython"}

@@ -60,12 +60,14 @@ def correlation(
         before -= cut[-1][0]
     computed = None if exact else summed_in(x.dtype, y.dtype, weights, cval)
     matrices = np.ascontiguousarray(weights).reshape(-1, *weights.shape[-2:])
-    doubt, pairs = None, []
-    if computed is None and not exact and x.dtype.kind != "f" and len(matrices) == 1 and weights.size >= FEWEST:
+    doubt, pairs, alone = None, [], len(matrices) == 1
+    if computed is None and not exact and x.dtype.kind != "f" and alone and weights.size >= FEWEST:
         pairs = worthwhile(matrices[0], SINGLE)
         computed, limit = doubtful(x.dtype, weights, cval, pairs)
         positive = never_negative(x.dtype, weights, cval)
         doubt = doubted(in_order(matrices[0], skip_zeros), ALONE, computed.itemsize, limit, positive)
+    elif computed is not None and alone and "f" in (x.dtype.kind, y.dtype.kind):  # others are exact, a product is not
+        pairs = worthwhile(matrices[0], computed)
     grid = grid_of(x, y, computed or DOUBLE, places, weights.shape, before, cval)
     if computed is None:
         rows, columns = matrices.shape[1:]
@@ -75,10 +77,7 @@ def correlation(
     if checked and not doubt and SPARSE * np.count_nonzero(weights) < DENSE * weights.size:
         terms = [in_order(matrix, True) for matrix in matrices]
         return build(grid, term_stage(terms, FUSED, matrices.shape[1], matrices.shape[2], item), None, threads)
-    if len(matrices) == 1:
-        whole = not doubt and x.dtype.kind not in "f" and y.dtype.kind not in "f"  # sums are exact
-        if not doubt:
-            pairs = [] if whole else worthwhile(matrices[0], computed)
+    if alone:
         planned = transformed(matrices[0], places[-2:], x, y, cval, len(pairs), threads)
         if planned:
             return planned

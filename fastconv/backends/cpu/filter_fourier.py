@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu.fourier import fast_length, transforms
 from fastconv.borders import CONSTANT
+from fastconv.transforms import fast_length, transforms
 from fastconv.typing import Array
 
 LENGTHS = (256, 512, 1024)  # of a tile along an axis: more leave the second cache

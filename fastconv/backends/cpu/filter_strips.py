@@ -90,8 +90,8 @@ def look_across(plan, down_job, pair, line, target, wide, thread):  # type: igno
 
 
 @cache
-def strips_body(item: int, lanes: int) -> Any:
-    """All stages of a strip."""
+def clearing(item: int, lanes: int) -> Any:
+    """What puts constants and zeros into buffers: `constant_between`, `clear_behind` and `clear_rows`."""
 
     @njit
     def constant_between(plan, line, left, wide):  # type: ignore[no-untyped-def]
@@ -100,6 +100,29 @@ def strips_body(item: int, lanes: int) -> Any:
         end = max(begin, min(word(plan, BEFORE) + word(plan, EXTENT) - left, wide))
         repeat_number(item, lanes, word(plan, CONSTANT), begin, line)
         repeat_number(item, lanes, word(plan, CONSTANT), wide - end, line + end * item)
+
+    @njit
+    def clear_behind(rows, pitch, count, buffer):  # type: ignore[no-untyped-def]
+        """Zeros behind each row: tiles look there, and numbers that are too small to be normal would slow them down."""
+        for r in range(rows):
+            clear_numbers(item, lanes, pitch // item - count, buffer + r * pitch + count * item)
+
+    @njit
+    def clear_rows(plan, ring, begin, end):  # type: ignore[no-untyped-def]
+        """Rows of all rings that a tile looks at for results that nobody wants."""
+        for d in range(word(plan, DEEP)):
+            for r in range(begin, end):
+                slot = d * word(plan, RING_ROWS) + r % word(plan, RING_ROWS)
+                pitch = word(plan, RING_PITCH)
+                clear_numbers(item, lanes, pitch // item, ring + slot * pitch)
+
+    return constant_between, clear_behind, clear_rows
+
+
+@cache
+def strips_body(item: int, lanes: int) -> Any:
+    """All stages of a strip."""
+    constant_between, clear_behind, clear_rows = clearing(item, lanes)
 
     @njit
     def finish_row(plan, arrays, job, line, target, wide, thread):  # type: ignore[no-untyped-def]
@@ -158,21 +181,6 @@ def strips_body(item: int, lanes: int) -> Any:
                 set_word(job + 8 * JOB_WORDS, BASE, line if alone else 0)
                 set_word(job + 8 * JOB_WORDS, ROWS, word(plan, FOLDED) if alone else space + word(plan, TABLE) + 8 * m)
             finish_row(plan, arrays, job, sums + m * step, y + m * word(plan, Y_STRIDE), wide, thread)
-
-    @njit
-    def clear_behind(rows, pitch, count, buffer):  # type: ignore[no-untyped-def]
-        """Zeros behind each row: tiles look there, and numbers that are too small to be normal would slow them down."""
-        for r in range(rows):
-            clear_numbers(item, lanes, pitch // item - count, buffer + r * pitch + count * item)
-
-    @njit
-    def clear_rows(plan, ring, begin, end):  # type: ignore[no-untyped-def]
-        """Rows of all rings that a tile looks at for results that nobody wants."""
-        for d in range(word(plan, DEEP)):
-            for r in range(begin, end):
-                slot = d * word(plan, RING_ROWS) + r % word(plan, RING_ROWS)
-                pitch = word(plan, RING_PITCH)
-                clear_numbers(item, lanes, pitch // item, ring + slot * pitch)
 
     @body
     def strips(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]

@@ -10,10 +10,8 @@ Index letters: `n` image, `g` group, `c`/`o` channel in/out of a group, `k` freq
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib.util import find_spec
+from functools import lru_cache
 from itertools import product
 from math import log2, prod
 from typing import Any
@@ -22,6 +20,7 @@ import numpy as np
 
 from fastconv.backends.cpu.finite import all_finite
 from fastconv.geometry import Convolution, span
+from fastconv.transforms import fast_length, transforms
 from fastconv.typing import Array, Shape
 
 BUDGET = 64 << 20  # bytes of spectra of filters, and of images, at a time
@@ -73,23 +72,6 @@ def planned(geometry: Convolution, item: int) -> Plan:
         images,
         2 * one * groups * spectra,
     )
-
-
-@cache
-def transforms() -> Any:
-    """SciPy's module of transforms where it is installed, 2 to 8 times faster than NumPy's; both keep float32."""
-    return importlib.import_module("scipy.fft" if find_spec("scipy") else "numpy.fft")
-
-
-@lru_cache(maxsize=1024)
-def fast_length(least: int) -> int:
-    """The least product of powers of 2, 3 and 5 that is not less: transforms of other lengths take longer."""
-    best = 1 << max(0, least - 1).bit_length()
-    for a, b in product(range(best.bit_length()), repeat=2):
-        odd = 3**a * 5**b
-        if odd < best:
-            best = min(best, odd << max(0, -(-least // odd) - 1).bit_length())
-    return best
 
 
 @IEEE
