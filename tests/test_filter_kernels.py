@@ -55,6 +55,8 @@ def test_a_matrix_is_what_its_numbers_are(rng):
     apart[::5, ::5] = rng.standard_normal((7, 7))
     assert algorithm((300, 300), apart) == "term by term"
     assert algorithm((300,), np.ones(5)) == "along rows"
+    assert algorithm((30, 30, 30), np.ones((9, 9, 9))) == "along 3 axes, one after the other"
+    assert algorithm((30, 30, 30), rng.standard_normal((3, 3, 3))) == "dense"
     assert algorithm((300, 300), np.ones((5, 1))) == "down columns"
 
 

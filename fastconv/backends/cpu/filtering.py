@@ -82,6 +82,8 @@ def product_of_lines(shape: Shape, packed: bytes, single: bool) -> list[Array]:
 
 def plan(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], cval: float) -> dict[str, Any]:
     """What carries out `correlate` of such arrays, whose numbers do not matter, with this filter."""
+    if x.ndim > 2 and (lines := as_lines(x, weights, y, borders, cval)):
+        return {"algorithm": f"along {len(lines)} axes, one after the other"}
     while x.ndim < 2:
         x, weights, y, borders = x[None], weights[None], y[None], (inside(1), *borders)
     key = (layout_of(x), layout_of(y), weights.shape, weights.tobytes(), borders, cval, True)
