@@ -110,7 +110,7 @@ def test_without_decay_an_infinite_parameter_stays(backend):
 
 
 def test_results_do_not_depend_on_threads(rng):
-    parameter, grad = rng.standard_normal((2, 20_001)).astype(np.float32)
+    parameter, grad = rng.standard_normal((2, 120_001)).astype(np.float32)
     results = []
     try:
         for count in (1, 2):

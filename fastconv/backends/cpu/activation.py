@@ -1,54 +1,77 @@
-"""Activations and their gradients: one pass over the elements, in blocks of fixed size; softmax; dropout's mask.
+"""Activations and their gradients: one pass over the elements; softmax; dropout's mask.
 
 Gradients take y, the activation's output, where it alone tells the slope, and x elsewhere.
-Index letters: `i` element; for softmax `n` place before `dim`, `c` place along it, `j` place after it.
+Index letter: `i` element, in blocks of fixed size.
 """
 
 import math
-from collections.abc import Callable
-from math import prod
 from typing import Any
 
-import numpy as np
-
-from fastconv.backends.cpu import exponentials
-from fastconv.backends.cpu.kernels import kernel
+from fastconv.backends.cpu import exponentials, outputs
+from fastconv.backends.cpu.elementwise import QUICK, SLOW, Mapping, mapping
+from fastconv.backends.cpu.exponentials import NONE, RELU, SIGMOID, TANH
+from fastconv.backends.cpu.kernels import Kernel, kernel
+from fastconv.backends.cpu.softmax import (
+    log_softmax as log_softmax,
+)
+from fastconv.backends.cpu.softmax import (
+    log_softmax_input_grad as log_softmax_input_grad,
+)
+from fastconv.backends.cpu.softmax import (
+    softmax as softmax,
+)
+from fastconv.backends.cpu.softmax import (
+    softmax_input_grad as softmax_input_grad,
+)
+from fastconv.backends.cpu.steps import Step
+from fastconv.backends.cpu.vectors import Emit
 from fastconv.typing import Array
 
 BLOCK = 4096  # elements of one task, whatever the number of threads
-STRIP = 64  # places after `dim` that softmax takes at a time
 CUBIC = 0.044715  # of Hendrycks and Gimpel's approximation of the normal distribution
 RATE = math.sqrt(2 / math.pi)
+
+Value = Any
+
+
+def activate(kind: int, x: Array, y: Array, images: int) -> Step:
+    """y = f(x); y may be x. Above 0, `images` is how many of them lie one after another."""
+    return ACTIVATIONS[kind].step([x], y, images)
+
+
+def apply_slope(kind: int, grad: Array, y: Array, grad_x: Array, images: int) -> Step:
+    """grad_x = grad f'(x), from y = f(x); grad_x may be grad."""
+    return SLOPES[kind].step([grad, y], grad_x, images)
 
 
 def tanh(x: Array) -> Array:
     """y = tanh x."""
-    return exponentials.mapped(exponentials.TANH, x) if x.dtype == np.float32 else _each(map_tanh, x)
+    return ACTIVATIONS[TANH](x)
 
 
 def tanh_input_grad(grad_output: Array, y: Array) -> Array:
     """grad_x = grad_output (1 - y²)."""
-    return _each(map_tanh_grad, grad_output, y)
+    return SLOPES[TANH](grad_output, y)
 
 
 def sigmoid(x: Array) -> Array:
     """y = 1 / (1 + exp(-x))."""
-    return exponentials.mapped(exponentials.SIGMOID, x) if x.dtype == np.float32 else _each(map_sigmoid, x)
+    return ACTIVATIONS[SIGMOID](x)
 
 
 def sigmoid_input_grad(grad_output: Array, y: Array) -> Array:
     """grad_x = grad_output y (1 - y)."""
-    return _each(map_sigmoid_grad, grad_output, y)
+    return SLOPES[SIGMOID](grad_output, y)
 
 
 def relu(x: Array) -> Array:
     """y = max(x, 0)."""
-    return _each(map_relu, x)
+    return ACTIVATIONS[RELU](x)
 
 
 def relu_input_grad(grad_output: Array, x: Array) -> Array:
-    """grad_x = grad_output where x > 0, else 0."""
-    return _each(map_relu_grad, grad_output, x)
+    """grad_x = grad_output where x > 0, else 0: x and y are above 0 in the same places."""
+    return SLOPES[RELU](grad_output, x)
 
 
 def leaky_relu(x: Array, negative_slope: float) -> Array:
@@ -58,70 +81,50 @@ def leaky_relu(x: Array, negative_slope: float) -> Array:
 
 def leaky_relu_input_grad(grad_output: Array, x: Array, negative_slope: float) -> Array:
     """grad_x = grad_output where x > 0, else negative_slope grad_output."""
-    return _each(map_leaky_relu_grad, grad_output, x, x.dtype.type(negative_slope))
+    return leaky_slope(grad_output, x, numbers=(negative_slope,))
 
 
 def elu(x: Array, alpha: float) -> Array:
     """y = x where x > 0, else alpha (exp x - 1)."""
-    return _each(map_elu, x, x.dtype.type(alpha))
+    return elu_of(x, numbers=(alpha,))
 
 
 def elu_input_grad(grad_output: Array, x: Array, alpha: float) -> Array:
     """grad_x = grad_output where x > 0, else grad_output alpha exp x."""
-    return _each(map_elu_grad, grad_output, x, x.dtype.type(alpha))
+    return elu_slope(grad_output, x, numbers=(alpha,))
 
 
 def gelu(x: Array, approximate: str) -> Array:
     """y = x P(a normal variable is less than x), exactly or by a formula with tanh."""
-    return _each(map_gelu_tanh if approximate == "tanh" else map_gelu, x)
+    return gelu_by_tanh(x) if approximate == "tanh" else _each(map_gelu, x)
 
 
 def gelu_input_grad(grad_output: Array, x: Array, approximate: str) -> Array:
     """grad_x = grad_output (P(less than x) + x density(x)), or the derivative of the formula with tanh."""
-    return _each(map_gelu_tanh_grad if approximate == "tanh" else map_gelu_grad, grad_output, x)
+    return gelu_by_tanh_slope(grad_output, x) if approximate == "tanh" else _each(map_gelu_grad, grad_output, x)
 
 
 def softplus(x: Array, beta: float, threshold: float) -> Array:
     """y = log(1 + exp(beta x)) / beta, and x itself where beta x > threshold."""
-    return _each(map_softplus, x, x.dtype.type(beta), x.dtype.type(threshold))
+    return softplus_of(x, numbers=(beta, threshold))
 
 
 def softplus_input_grad(grad_output: Array, x: Array, beta: float, threshold: float) -> Array:
     """grad_x = grad_output / (1 + exp(-beta x)), and grad_output itself where beta x > threshold."""
-    return _each(map_softplus_grad, grad_output, x, x.dtype.type(beta), x.dtype.type(threshold))
-
-
-def softmax(x: Array, dim: int) -> Array:
-    """y = exp x / sum of exp x along `dim`; the largest x is subtracted first, so that nothing overflows."""
-    return _along(dim, normalise_exponentials, x)
-
-
-def softmax_input_grad(grad_output: Array, y: Array, dim: int) -> Array:
-    """grad_x = y (grad_output - sum of grad_output y along `dim`)."""
-    return _along(dim, centre_grads, grad_output, y)
-
-
-def log_softmax(x: Array, dim: int) -> Array:
-    """y = x - log(sum of exp x along `dim`); the largest x is subtracted first, so that nothing overflows."""
-    return _along(dim, subtract_log_sum, x)
-
-
-def log_softmax_input_grad(grad_output: Array, y: Array, dim: int) -> Array:
-    """grad_x = grad_output - exp(y) sum of grad_output along `dim`."""
-    return _along(dim, subtract_grads, grad_output, y)
+    return softplus_slope(grad_output, x, numbers=(beta, threshold))
 
 
 def dropout(x: Array, mask: Array, p: float) -> Array:
     """y = x / (1 - p) where the mask keeps it, else 0."""
-    y = np.empty_like(x)
+    y = outputs.empty(x.shape, x.dtype)
     map_dropout(blocks(x), x.reshape(-1), mask.reshape(-1), x.dtype.type(1 - p), y.reshape(-1))
     return y
 
 
-def _each(mapping: Callable[..., None], first: Array, *others: Any) -> Array:
-    """The elementwise kernel's result, for arrays of one shape and then numbers."""
-    y = np.empty_like(first)
-    mapping(blocks(y), *[a.reshape(-1) if isinstance(a, np.ndarray) else a for a in (first, *others, y)])
+def _each(function: Kernel, *arrays: Array) -> Array:
+    """The elementwise kernel's result, for arrays of one shape."""
+    y = outputs.empty(arrays[0].shape, arrays[0].dtype)
+    function(blocks(y), *[array.reshape(-1) for array in (*arrays, y)])
     return y
 
 
@@ -130,92 +133,79 @@ def blocks(array: Array) -> int:
     return (array.size + BLOCK - 1) // BLOCK
 
 
-def _along(dim: int, mapping: Callable[..., None], *arrays: Array) -> Array:
-    """The kernel's result along one axis, every other axis folded into that before or after it."""
-    y, shape = np.empty_like(arrays[0]), arrays[0].shape
-    folded = prod(shape[:dim]), prod(shape[dim : dim + 1]), prod(shape[dim + 1 :])
-    mapping(folded[0] * ((folded[2] + STRIP - 1) // STRIP), *[a.reshape(folded) for a in (*arrays, y)])
-    return y
+def activation(kind: int) -> Mapping:
+    """y = f(x)."""
+
+    def formula(e: Emit, x: Value) -> Value:
+        return exponentials.activated(e, kind, x)
+
+    return Mapping(formula, 0, QUICK if kind == RELU else SLOW, NAMES[kind])
 
 
-@kernel
-def map_tanh(x, y, first, end):  # type: ignore[no-untyped-def]
-    """y[i] = tanh x[i]."""
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            y[i] = math.tanh(x[i])
+def slope(kind: int) -> Mapping:
+    """grad_x = grad f'(x), from y = f(x)."""
+
+    def formula(e: Emit, grad: Value, y: Value) -> Value:
+        return exponentials.sloped(e, kind, grad, y)
+
+    return Mapping(formula, 0, QUICK, f"{NAMES[kind]} gradient")
 
 
-@kernel
-def map_tanh_grad(grad, y, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = grad[i] (1 - y[i]²)."""
-    one = grad.dtype.type(1)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(y.size, (block + 1) * BLOCK)):
-            grad_x[i] = grad[i] * (one - y[i] * y[i])
+NAMES = {NONE: "copy", RELU: "relu", TANH: "tanh", SIGMOID: "sigmoid"}
+ACTIVATIONS = {kind: activation(kind) for kind in NAMES}
+SLOPES = {kind: slope(kind) for kind in NAMES}
 
 
-@kernel
-def map_sigmoid(x, y, first, end):  # type: ignore[no-untyped-def]
-    """y[i] = 1 / (1 + exp(-x[i]))."""
-    one = x.dtype.type(1)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            y[i] = one / (one + math.exp(-x[i]))
+@mapping(numbers=1, small=QUICK)
+def leaky_slope(e: Emit, grad: Value, x: Value, negative: Value) -> Value:
+    """grad_x = grad where x > 0, else negative grad; with x for grad it is the activation itself."""
+    return e.b.select(e.b.fcmp_ordered(">", x, e.zero), grad, e.b.fmul(negative, grad))
 
 
-@kernel
-def map_sigmoid_grad(grad, y, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = grad[i] y[i] (1 - y[i])."""
-    one = grad.dtype.type(1)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(y.size, (block + 1) * BLOCK)):
-            grad_x[i] = grad[i] * y[i] * (one - y[i])
+@mapping(numbers=1)
+def elu_of(e: Emit, x: Value, alpha: Value) -> Value:
+    """y = x where x > 0, else alpha (exp x - 1)."""
+    return e.b.select(e.b.fcmp_ordered(">", x, e.zero), x, e.b.fmul(alpha, exponentials.less_one(e, x)))
 
 
-@kernel
-def map_relu(x, y, first, end):  # type: ignore[no-untyped-def]
-    """y[i] = 0 where x[i] <= 0, else x[i]: so that NaN stays NaN."""
-    zero = x.dtype.type(0)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            y[i] = zero if x[i] <= zero else x[i]
+@mapping(numbers=1)
+def elu_slope(e: Emit, grad: Value, x: Value, alpha: Value) -> Value:
+    """grad_x = grad where x > 0, else grad alpha exp x."""
+    below = e.b.fmul(e.b.fmul(grad, alpha), exponentials.exponential(e, x))
+    return e.b.select(e.b.fcmp_ordered(">", x, e.zero), grad, below)
 
 
-@kernel
-def map_relu_grad(grad, x, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = 0 where x[i] <= 0, else grad[i]."""
-    zero = x.dtype.type(0)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            grad_x[i] = zero if x[i] <= zero else grad[i]
+@mapping()
+def gelu_by_tanh(e: Emit, x: Value) -> Value:
+    """y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))) / 2."""
+    inner = e.b.fmul(x, e.fma(e.constant(RATE * CUBIC), e.b.fmul(x, x), e.constant(RATE)))
+    normal = e.fma(exponentials.tanh(e, inner), e.constant(0.5), e.constant(0.5))
+    return e.b.fmul(x, normal)
 
 
-@kernel
-def map_leaky_relu_grad(grad, x, slope, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = grad[i] where x[i] > 0, else slope grad[i]; with x for grad it is the activation itself."""
-    zero = x.dtype.type(0)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            grad_x[i] = grad[i] if x[i] > zero else slope * grad[i]
+@mapping()
+def gelu_by_tanh_slope(e: Emit, grad: Value, x: Value) -> Value:
+    """grad_x = grad times the derivative of `gelu_by_tanh`."""
+    square, half = e.b.fmul(x, x), e.constant(0.5)
+    t = exponentials.tanh(e, e.b.fmul(x, e.fma(e.constant(RATE * CUBIC), square, e.constant(RATE))))
+    steep = e.b.fmul(e.b.fmul(half, x), exponentials.slope(e, TANH, t))
+    inner = e.fma(e.constant(3 * RATE * CUBIC), square, e.constant(RATE))
+    return e.b.fmul(grad, e.fma(steep, inner, e.fma(t, half, half)))
 
 
-@kernel
-def map_elu(x, alpha, y, first, end):  # type: ignore[no-untyped-def]
-    """y[i] = x[i] where x[i] > 0, else alpha (exp x[i] - 1)."""
-    zero = x.dtype.type(0)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            y[i] = x[i] if x[i] > zero else alpha * math.expm1(x[i])
+@mapping(numbers=2)
+def softplus_of(e: Emit, x: Value, beta: Value, threshold: Value) -> Value:
+    """y = x where z = beta x > threshold, else (max(z, 0) + log(1 + exp(-|z|))) / beta."""
+    z = e.b.fmul(beta, x)
+    return e.b.select(e.b.fcmp_ordered(">", z, threshold), x, e.b.fdiv(exponentials.softplus(e, z), beta))
 
 
-@kernel
-def map_elu_grad(grad, x, alpha, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = grad[i] where x[i] > 0, else grad[i] alpha exp x[i]."""
-    zero = x.dtype.type(0)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            grad_x[i] = grad[i] if x[i] > zero else grad[i] * alpha * math.exp(x[i])
+@mapping(numbers=2)
+def softplus_slope(e: Emit, grad: Value, x: Value, beta: Value, threshold: Value) -> Value:
+    """grad_x = grad where z = beta x > threshold, else grad / (1 + exp(-z))."""
+    z = e.b.fmul(beta, x)
+    below = e.b.fmul(grad, exponentials.sigmoid(e, z))
+    return e.b.select(e.b.fcmp_ordered(">", z, threshold), grad, below)
 
 
 @kernel
@@ -239,129 +229,9 @@ def map_gelu_grad(grad, x, grad_x, first, end):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def map_gelu_tanh(x, y, first, end):  # type: ignore[no-untyped-def]
-    """y[i] = x[i] (1 + tanh(sqrt(2 / pi) (x[i] + 0.044715 x[i]³))) / 2."""
-    half, one = x.dtype.type(0.5), x.dtype.type(1)
-    rate, cubic = x.dtype.type(RATE), x.dtype.type(RATE * CUBIC)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            y[i] = x[i] * (half * (one + math.tanh(x[i] * (rate + cubic * (x[i] * x[i])))))
-
-
-@kernel
-def map_gelu_tanh_grad(grad, x, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = grad[i] times the derivative of `map_gelu_tanh`."""
-    half, one = x.dtype.type(0.5), x.dtype.type(1)
-    rate, cubic, triple = x.dtype.type(RATE), x.dtype.type(RATE * CUBIC), x.dtype.type(3 * RATE * CUBIC)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            square = x[i] * x[i]
-            t = math.tanh(x[i] * (rate + cubic * square))
-            grad_x[i] = grad[i] * (half * (one + t) + half * x[i] * (one - t * t) * (rate + triple * square))
-
-
-@kernel
-def map_softplus(x, beta, threshold, y, first, end):  # type: ignore[no-untyped-def]
-    """y[i] = x[i] where z = beta x[i] > threshold, else (max(z, 0) + log(1 + exp(-|z|))) / beta."""
-    zero = x.dtype.type(0)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            z = beta * x[i]
-            smooth = (z if z > zero else zero) + math.log1p(math.exp(-abs(z)))
-            y[i] = x[i] if z > threshold else smooth / beta
-
-
-@kernel
-def map_softplus_grad(grad, x, beta, threshold, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = grad[i] where z = beta x[i] > threshold, else grad[i] / (1 + exp(-z))."""
-    one = x.dtype.type(1)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            z = beta * x[i]
-            grad_x[i] = grad[i] if z > threshold else grad[i] / (one + math.exp(-z))
-
-
-@kernel
 def map_dropout(x, mask, kept, y, first, end):  # type: ignore[no-untyped-def]
     """y[i] = x[i] / kept where mask[i], else 0."""
     zero = x.dtype.type(0)
     for block in range(first, end):
         for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
             y[i] = x[i] / kept if mask[i] else zero
-
-
-@kernel
-def normalise_exponentials(x, y, first, end):  # type: ignore[no-untyped-def]
-    """y[n, c, j] = exp(x[n, c, j] - top) / sum over c of the same, with top the largest over c; sums in float64."""
-    strips = (x.shape[2] + STRIP - 1) // STRIP
-    for task in range(first, end):
-        n, begin = task // strips, task % strips * STRIP
-        stop = min(x.shape[2], begin + STRIP)
-        top, total = np.full(stop - begin, -np.inf, x.dtype), np.zeros(stop - begin)
-        for c in range(x.shape[1]):
-            row = x[n, c, begin:stop]
-            for j in range(row.size):
-                top[j] = row[j] if row[j] > top[j] else top[j]
-        for c in range(x.shape[1]):
-            row, out = x[n, c, begin:stop], y[n, c, begin:stop]
-            for j in range(row.size):
-                out[j] = math.exp(row[j] - top[j])
-                total[j] += out[j]
-        for c in range(x.shape[1]):
-            out = y[n, c, begin:stop]
-            for j in range(out.size):
-                out[j] = out[j] / total[j]
-
-
-@kernel
-def subtract_log_sum(x, y, first, end):  # type: ignore[no-untyped-def]
-    """y[n, c, j] = x[n, c, j] - top - log(sum over c of exp(x - top)), with top the largest over c; sums in float64."""
-    strips = (x.shape[2] + STRIP - 1) // STRIP
-    for task in range(first, end):
-        n, begin = task // strips, task % strips * STRIP
-        stop = min(x.shape[2], begin + STRIP)
-        top, total = np.full(stop - begin, -np.inf, x.dtype), np.zeros(stop - begin)
-        for c in range(x.shape[1]):
-            row = x[n, c, begin:stop]
-            for j in range(row.size):
-                top[j] = row[j] if row[j] > top[j] else top[j]
-        for c in range(x.shape[1]):
-            row = x[n, c, begin:stop]
-            for j in range(row.size):
-                total[j] += math.exp(row[j] - top[j])
-        for c in range(x.shape[1]):
-            row, out = x[n, c, begin:stop], y[n, c, begin:stop]
-            for j in range(row.size):
-                out[j] = (row[j] - top[j]) - math.log(total[j])
-
-
-@kernel
-def centre_grads(grad, y, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[n, c, j] = y[n, c, j] (grad[n, c, j] - sum over c of grad y); sums in float64."""
-    strips = (y.shape[2] + STRIP - 1) // STRIP
-    for task in range(first, end):
-        n, begin = task // strips, task % strips * STRIP
-        stop = min(y.shape[2], begin + STRIP)
-        total = np.zeros(stop - begin)
-        for c in range(y.shape[1]):
-            for j in range(total.size):
-                total[j] += grad[n, c, begin + j] * y[n, c, begin + j]
-        for c in range(y.shape[1]):
-            for j in range(total.size):
-                grad_x[n, c, begin + j] = y[n, c, begin + j] * (grad[n, c, begin + j] - total[j])
-
-
-@kernel
-def subtract_grads(grad, y, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[n, c, j] = grad[n, c, j] - exp(y[n, c, j]) sum over c of grad; sums in float64."""
-    strips = (y.shape[2] + STRIP - 1) // STRIP
-    for task in range(first, end):
-        n, begin = task // strips, task % strips * STRIP
-        stop = min(y.shape[2], begin + STRIP)
-        total = np.zeros(stop - begin)
-        for c in range(y.shape[1]):
-            for j in range(total.size):
-                total[j] += grad[n, c, begin + j]
-        for c in range(y.shape[1]):
-            for j in range(total.size):
-                grad_x[n, c, begin + j] = grad[n, c, begin + j] - math.exp(y[n, c, begin + j]) * total[j]

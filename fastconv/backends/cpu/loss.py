@@ -1,19 +1,31 @@
-"""Losses and their gradients: a pass over the elements, then a sum in float64 over blocks of fixed size.
+"""Losses and their gradients: one pass over the elements, with their sum in float64 over blocks of fixed size.
 
 A loss is first one number for each element, then `reduction` makes "none" or one of it: "mean" or "sum", in float64.
 grad_output is a number for these two, and an array of the losses' shape for "none". For the cross-entropies x is
-(N, C, pixels). Index letters: `i` element; `n` image, `c` class, `p` pixel.
+(N, C, pixels). Index letters: `n` image, `c` class, `p` pixel.
 """
 
-import math
+import functools
 from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from fastconv import threads
+from fastconv.backends.cpu import loss_steps, native, outputs
 from fastconv.backends.cpu.activation import BLOCK, blocks, log_softmax, log_softmax_input_grad
+from fastconv.backends.cpu.elementwise import PIECE, SLOW, Mapping
 from fastconv.backends.cpu.kernels import kernel
+from fastconv.backends.cpu.loss_steps import (
+    DISTANCES,
+    ENTROPIES,
+    LOGIT_ENTROPIES,
+    ROWS,
+    SQUARES,
+    WEIGHTED_ENTROPIES,
+    Pair,
+)
 from fastconv.typing import Array, Shape
 
 IEEE = np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
@@ -21,51 +33,53 @@ IEEE = np.errstate(all="ignore")  # infinities and NaN are results here, not acc
 
 def mse_loss(x: Array, target: Array, reduction: str) -> Any:
     """(x - target)²."""
-    return _reduced(_each(map_squares, x, target), reduction)
+    return _value(SQUARES, x, target, reduction)
 
 
 def mse_loss_input_grad(grad_output: Any, x: Array, target: Array, reduction: str) -> Array:
     """grad_x = 2 (x - target) grad_output."""
-    return _each(map_square_grads, _shared(grad_output, x.shape, x.dtype, reduction), x, target)
+    return _gradient(SQUARES, grad_output, x, target, reduction)
 
 
 def l1_loss(x: Array, target: Array, reduction: str) -> Any:
     """|x - target|."""
-    return _reduced(_each(map_distances, x, target), reduction)
+    return _value(DISTANCES, x, target, reduction)
 
 
 def l1_loss_input_grad(grad_output: Any, x: Array, target: Array, reduction: str) -> Array:
     """grad_x = sign(x - target) grad_output."""
-    return _each(map_distance_grads, _shared(grad_output, x.shape, x.dtype, reduction), x, target)
+    return _gradient(DISTANCES, grad_output, x, target, reduction)
 
 
 def binary_cross_entropy(x: Array, target: Array, weight: Array | None, reduction: str) -> Any:
     """-(target log x + (1 - target) log(1 - x)), logarithms no less than -100."""
-    return _reduced(_weighted(_each(map_entropies, x, target), weight), reduction)
+    return _value(ENTROPIES, x, target, reduction, weight)
 
 
 def binary_cross_entropy_input_grad(
     grad_output: Any, x: Array, target: Array, weight: Array | None, reduction: str
 ) -> Array:
     """grad_x = (x - target) / (x (1 - x)) grad_output, the divisor no less than 1e-12."""
-    return _weighted(_each(map_entropy_grads, _shared(grad_output, x.shape, x.dtype, reduction), x, target), weight)
+    return _gradient(ENTROPIES, grad_output, x, target, reduction, weight)
 
 
 def binary_cross_entropy_with_logits(
     x: Array, target: Array, weight: Array | None, reduction: str, pos_weight: Array | None
 ) -> Any:
     """(1 - target) x + (1 + (pos_weight - 1) target) log(1 + exp(-x)): the cross-entropy of sigmoid(x)."""
-    positive = np.ones_like(x) if pos_weight is None else pos_weight
-    return _reduced(_weighted(_each(map_logit_entropies, x, target, positive), weight), reduction)
+    if pos_weight is None:
+        return _value(LOGIT_ENTROPIES, x, target, reduction, weight)
+    return _reduced(_weighted(_each(WEIGHTED_ENTROPIES[0])(x, target, pos_weight), weight), reduction)
 
 
 def binary_cross_entropy_with_logits_input_grad(
     grad_output: Any, x: Array, target: Array, weight: Array | None, reduction: str, pos_weight: Array | None
 ) -> Array:
     """grad_x = ((1 + (pos_weight - 1) target) sigmoid(x) - pos_weight target) grad_output."""
-    positive = np.ones_like(x) if pos_weight is None else pos_weight
-    grad = _each(map_logit_entropy_grads, _shared(grad_output, x.shape, x.dtype, reduction), x, target, positive)
-    return _weighted(grad, weight)
+    if pos_weight is None:
+        return _gradient(LOGIT_ENTROPIES, grad_output, x, target, reduction, weight)
+    grad = _shared(grad_output, x.shape, x.dtype, reduction)
+    return _weighted(_each(WEIGHTED_ENTROPIES[1])(x, target, grad, pos_weight), weight)
 
 
 def cross_entropy(
@@ -75,6 +89,8 @@ def cross_entropy(
 
     w is `weight`. The mean is over w[t]; pixels of class `ignore_index` do not count.
     """
+    if _plain(x, weight, reduction, label_smoothing):
+        return _rows(x, target, ignore_index, 1.0, None)[0]
     class_weights = np.ones(x.shape[1], x.dtype) if weight is None else weight
     losses, weights = np.empty(target.shape), np.empty(target.shape)
     y = log_softmax(x, 1)
@@ -96,6 +112,10 @@ def cross_entropy_input_grad(
 
     shares[n, c, p] = w[c] ((1 - smoothing) [c is the target] + smoothing / C).
     """
+    if _plain(x, weight, reduction, label_smoothing):
+        grad_x = outputs.empty(x.shape, x.dtype)
+        _rows(x, target, ignore_index, grad_output, grad_x)
+        return grad_x
     class_weights = np.ones(x.shape[1], x.dtype) if weight is None else weight
     if reduction == "mean":
         counted = class_weights[target[target != ignore_index]]
@@ -124,18 +144,67 @@ def soft_cross_entropy_input_grad(
     return log_softmax_input_grad(blame, log_softmax(x, 1), 1)
 
 
+def _plain(x: Array, weight: Array | None, reduction: str, label_smoothing: float) -> bool:
+    """Whether the cross-entropy is that of rows, as most are."""
+    return weight is None and reduction == "mean" and label_smoothing == 0 and x.shape[2] == 1 and x.shape[1] > 0
+
+
+def _rows(x: Array, target: Array, ignored: int, scale: float, grad_x: Array | None) -> Array:
+    """The mean cross-entropy of rows, as an array of one number; its gradient times `scale` goes to grad_x."""
+    rows, classes = x.shape[:2]
+    factor, loss = np.empty(2, x.dtype).reshape(2, 1)
+    divisor, partial = np.empty(1), np.empty(-(-rows // ROWS))
+    program = entropy_program(x.itemsize, rows, classes, ignored, int(grad_x is not None))
+    count = threads.get_num_threads() if x.size >= SLOW else 1
+    program.on(count, x, target, np.array([scale], np.float64), factor, divisor, partial, loss, grad_x)
+    return loss
+
+
+@functools.lru_cache(maxsize=1024)
+def entropy_program(item: int, rows: int, classes: int, ignored: int, gradient: int) -> native.Program:
+    """The program of `_rows`."""
+    return native.Program(loss_steps.entropy_plans(item, rows, classes, ignored, gradient), rows * classes)
+
+
+@functools.lru_cache(maxsize=1024)
+def pair_program(pair: Pair, item: int, count: int) -> native.Program:
+    """The program of a loss of so many numbers."""
+    return native.Program(loss_steps.pair_plans(pair, item, count, 0), count)
+
+
+@functools.cache
+def _each(formula: Callable[..., Any], numbers: int = 0) -> Mapping:
+    """A loss, or a gradient, of each element."""
+    return Mapping(formula, numbers, SLOW, formula.__name__)
+
+
+def _value(pair: Pair, x: Array, target: Array, reduction: str, weight: Array | None = None) -> Any:
+    """The loss of x and target."""
+    if weight is not None or reduction == "none":
+        return _reduced(_weighted(_each(pair[0])(x, target), weight), reduction)
+    divisor = np.array([x.size if reduction == "mean" else 1], np.float64)
+    partial, loss = np.empty(-(-x.size // PIECE)), np.empty(1, x.dtype)
+    count = threads.get_num_threads() if x.size >= loss_steps.small(pair) else 1
+    pair_program(pair, x.itemsize, x.size).on(count, x, target, None, None, divisor, partial, loss, None)
+    return loss[0]
+
+
+@IEEE
+def _gradient(
+    pair: Pair, grad_output: Any, x: Array, target: Array, reduction: str, weight: Array | None = None
+) -> Array:
+    """Its gradient with respect to x."""
+    if reduction == "none":
+        return _weighted(_each(pair[1])(x, target, _shared(grad_output, x.shape, x.dtype, reduction)), weight)
+    factor = grad_output / np.float64(x.size) if reduction == "mean" else grad_output
+    return _weighted(_each(pair[1], 1)(x, target, numbers=(factor,)), weight)
+
+
 @IEEE
 def _soft_shares(target: Array, weight: Array | None, label_smoothing: float) -> Array:
     """A fresh array of what each class weighs in the loss of each pixel."""
     shares: Array = target * (1 - label_smoothing) + label_smoothing / max(target.shape[1], 1)
     return shares if weight is None else shares * weight[:, None]
-
-
-def _each(mapping: Callable[..., None], *arrays: Array) -> Array:
-    """The elementwise kernel's result for arrays of one shape."""
-    out = np.empty_like(arrays[0])
-    mapping(blocks(out), *[array.reshape(-1) for array in (*arrays, out)])
-    return out
 
 
 @IEEE
@@ -175,83 +244,6 @@ def sum_blocks(values, sums, first, end):  # type: ignore[no-untyped-def]
         for i in range(block * BLOCK, min(values.size, (block + 1) * BLOCK)):
             total += values[i]
         sums[block] = total
-
-
-@kernel
-def map_squares(x, target, losses, first, end):  # type: ignore[no-untyped-def]
-    """losses[i] = (x[i] - target[i])²."""
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            losses[i] = (x[i] - target[i]) * (x[i] - target[i])
-
-
-@kernel
-def map_square_grads(grad, x, target, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = 2 grad[i] (x[i] - target[i])."""
-    two = x.dtype.type(2)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            grad_x[i] = two * grad[i] * (x[i] - target[i])
-
-
-@kernel
-def map_distances(x, target, losses, first, end):  # type: ignore[no-untyped-def]
-    """losses[i] = |x[i] - target[i]|."""
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            losses[i] = abs(x[i] - target[i])
-
-
-@kernel
-def map_distance_grads(grad, x, target, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = grad[i] sign(x[i] - target[i])."""
-    zero = x.dtype.type(0)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            distance = x[i] - target[i]
-            slope = grad[i] if distance > zero else -grad[i]
-            grad_x[i] = slope if abs(distance) > zero else grad[i] * distance
-
-
-@kernel
-def map_entropies(x, target, losses, first, end):  # type: ignore[no-untyped-def]
-    """losses[i] = -(target[i] max(log x[i], -100) + (1 - target[i]) max(log(1 - x[i]), -100))."""
-    one, least = x.dtype.type(1), x.dtype.type(-100)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            yes, no = math.log(x[i]), math.log1p(-x[i])
-            yes, no = least if yes < least else yes, least if no < least else no
-            losses[i] = (target[i] - one) * no - target[i] * yes
-
-
-@kernel
-def map_entropy_grads(grad, x, target, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = grad[i] (x[i] - target[i]) / max(x[i] (1 - x[i]), 1e-12)."""
-    one, least = x.dtype.type(1), x.dtype.type(1e-12)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            spread = x[i] * (one - x[i])
-            grad_x[i] = grad[i] * (x[i] - target[i]) / (least if spread < least else spread)
-
-
-@kernel
-def map_logit_entropies(x, target, positive, losses, first, end):  # type: ignore[no-untyped-def]
-    """losses[i] = (1 - target[i]) x[i] + (1 + (positive[i] - 1) target[i]) (max(-x[i], 0) + log(1 + exp(-|x[i]|)))."""
-    zero, one = x.dtype.type(0), x.dtype.type(1)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            smooth = (-x[i] if x[i] < zero else zero) + math.log1p(math.exp(-abs(x[i])))
-            losses[i] = (one - target[i]) * x[i] + (one + (positive[i] - one) * target[i]) * smooth
-
-
-@kernel
-def map_logit_entropy_grads(grad, x, target, positive, grad_x, first, end):  # type: ignore[no-untyped-def]
-    """grad_x[i] = grad[i] ((1 + (positive[i] - 1) target[i]) / (1 + exp(-x[i])) - positive[i] target[i])."""
-    one = x.dtype.type(1)
-    for block in range(first, end):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            yes = positive[i] * target[i]
-            grad_x[i] = grad[i] * ((yes + one - target[i]) / (one + math.exp(-x[i])) - yes)
 
 
 @kernel

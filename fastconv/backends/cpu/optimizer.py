@@ -1,14 +1,17 @@
-"""Optimizers' update rules: one pass over the elements, which changes parameters and moments in place.
-
-Index letter: `i` element, in blocks of fixed size.
-"""
-
-from math import sqrt
+"""Optimizers' update rules for one parameter, which change it and its moments in place."""
 
 import numpy as np
 
-from fastconv.backends.cpu.activation import BLOCK, blocks
-from fastconv.backends.cpu.kernels import kernel
+from fastconv import threads
+from fastconv.backends.cpu.optimizer_steps import (
+    ADAM_SMALL,
+    SGD_SMALL,
+    adam_body,
+    adam_numbers,
+    program,
+    sgd_body,
+    sgd_numbers,
+)
 from fastconv.typing import Array
 
 
@@ -28,8 +31,9 @@ def sgd(
     In the `first` step velocity is the gradient itself; Nesterov looks one step ahead; without momentum velocity is
     left alone.
     """
-    rates = np.array([lr, momentum, 1 - dampening, weight_decay], parameter.dtype)
-    descend(blocks(parameter), parameter.reshape(-1), grad.reshape(-1), velocity.reshape(-1), rates, nesterov, first)
+    numbers = np.array(sgd_numbers(lr, momentum, dampening, weight_decay, nesterov, first), parameter.dtype)
+    count = threads.get_num_threads() if parameter.size >= SGD_SMALL else 1
+    program(sgd_body, parameter.itemsize, 3, parameter.size).on(count, numbers, parameter, grad, velocity)
 
 
 def adam(
@@ -49,44 +53,6 @@ def adam(
 
     Weight decay is added to the gradient, or (decoupled: AdamW) shrinks the parameter itself.
     """
-    kept, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    rate, root = lr / (1 - beta1**step), sqrt(1 - beta2**step)
-    rates = np.array([kept, decay, 1 - beta1, beta2, 1 - beta2, rate, root, eps], parameter.dtype)
-    flat = parameter.reshape(-1), grad.reshape(-1), mean.reshape(-1), square.reshape(-1)
-    adapt(blocks(parameter), *flat, rates)
-
-
-@kernel
-def descend(parameter, grad, velocity, rates, nesterov, starting, first, end):  # type: ignore[no-untyped-def]
-    """parameter[i] -= lr direction[i]; the direction is grad + decay parameter, through velocity if there is momentum.
-
-    A decay of 0 is left out, or an infinite parameter would become NaN.
-    """
-    for block in range(first, end):
-        lr, momentum, fresh, decay = rates[0], rates[1], rates[2], rates[3]
-        for i in range(block * BLOCK, min(parameter.size, (block + 1) * BLOCK)):
-            direction = grad[i]
-            if decay != 0:
-                direction += decay * parameter[i]
-            if momentum != 0:
-                velocity[i] = direction if starting else momentum * velocity[i] + fresh * direction
-                direction = direction + momentum * velocity[i] if nesterov else velocity[i]
-            parameter[i] -= lr * direction
-
-
-@kernel
-def adapt(parameter, grad, mean, square, rates, first, end):  # type: ignore[no-untyped-def]
-    """parameter[i] = kept parameter[i] - rate mean[i] / (sqrt(square[i]) / root + eps), after both moments' update.
-
-    A decay of 0 is left out, or an infinite parameter would make its gradient NaN.
-    """
-    for block in range(first, end):
-        kept, decay, fresh, beta2 = rates[0], rates[1], rates[2], rates[3]
-        fresh2, rate, root, eps = rates[4], rates[5], rates[6], rates[7]
-        for i in range(block * BLOCK, min(parameter.size, (block + 1) * BLOCK)):
-            g = grad[i]
-            if decay != 0:
-                g += decay * parameter[i]
-            mean[i] += fresh * (g - mean[i])
-            square[i] = beta2 * square[i] + fresh2 * g * g
-            parameter[i] = kept * parameter[i] - rate * mean[i] / (np.sqrt(square[i]) / root + eps)
+    numbers = np.array(adam_numbers(step, lr, beta1, beta2, eps, weight_decay, decoupled), parameter.dtype)
+    count = threads.get_num_threads() if parameter.size >= ADAM_SMALL else 1
+    program(adam_body, parameter.itemsize, 4, parameter.size).on(count, numbers, parameter, grad, mean, square)
