@@ -281,7 +281,7 @@ def _max_pool(
     dtype, (x,) = checks.floats(x=x)
     x, unbatched = checks.batched(x, rank, "x")
     shape = geometry.pooling(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-    y, indices = backends.module("pooling").max_pool(x, shape)
+    y, indices = backends.module("pooling").max_pool(x, shape, bool(return_indices))
     y = checks.back(y, dtype, unbatched)
     return (y, checks.back(indices, indices.dtype, unbatched)) if return_indices else y
 

@@ -1,72 +1,127 @@
-"""Pooling and its gradients: loops over boxes of pixels.
+"""Pooling and its gradients: the kernel that serves a geometry, with its tables.
 
-A window, clipped to the image, is along each axis a first pixel and a number of them. Signals and images are volumes of
-one pixel along the axes that they lack, so that every kernel serves ranks 1, 2 and 3.
+Signals and images are volumes of one pixel along the axes that they lack, so that every kernel serves ranks 1, 2 and 3.
+A function, and its step in a bound network, run the same body.
 
 Index letters: `n` plane (an image's channel), `a p q` output pixel, `i j k` pixel in its window.
 """
 
-from functools import cache, lru_cache, reduce
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from fastconv.backends.cpu import machine, outputs
-from fastconv.backends.cpu.kernels import kernel
-from fastconv.backends.cpu.pooling_rows import highest_of_row, sums_of_row
+from fastconv import threads
+from fastconv.backends.cpu import machine, native, outputs, plane_means
+from fastconv.backends.cpu import pooling_rows as rows
+from fastconv.backends.cpu import pooling_spread as spread
+from fastconv.backends.cpu import pooling_winners as winners
+from fastconv.backends.cpu import windows as w
+from fastconv.backends.cpu.kernels import SMALL, kernel
+from fastconv.backends.cpu.steps import Step
 from fastconv.geometry import Pooling
 from fastconv.typing import Array, Shape
 
-Boxes = tuple[
-    Array, ...
-]  # for each of three axes, (windows, 3): the first pixel, their number, the next one's distance
+Counts = tuple[Shape, ...]  # for each axis and window, a factor of the divisor
 
 
-def max_pool(x: Array, geometry: Pooling) -> tuple[Array, Array]:
+class Plan(NamedTuple):
+    """A kernel for a geometry: its body, parameters, tables (an array behind those of a call), and tasks."""
+
+    body: Any
+    parameters: tuple[int, ...]
+    table: Array | None
+    tasks: int
+    program: native.Program
+
+    def run(self, *arrays: Array | None) -> None:
+        """Run it on these arrays, with threads where that is worth it."""
+        wanted = threads.get_num_threads() if self.program.work >= SMALL else 1
+        self.program.on(wanted, *arrays, self.table)
+
+    def step(self, name: str, arrays: Sequence[Array | None], images: int) -> Step:
+        """It as a step of a bound network."""
+        parts = 4 if self.program.work >= SMALL else 0
+        return Step(
+            name, self.body, self.parameters, (*arrays, self.table), self.tasks, parts, images, self.program.work
+        )
+
+
+def planned(body: Any, parameters: tuple[int, ...], table: Array | None, tasks: int, work: int) -> Plan:
+    """A plan and its program; `work` counts the numbers moved."""
+    return Plan(body, parameters, table, tasks, native.Program([(body, parameters, tasks, 4)], work))
+
+
+def max_pool(x: Array, geometry: Pooling, with_indices: bool = True) -> tuple[Array, Array | None]:
     """y[n, c, p] = max over r of x[n, c, p * stride + r * dilation - padding], and the flat index of the first such."""
     y = outputs.empty((*x.shape[:2], *geometry.output_size), x.dtype)
-    indices = outputs.empty(y.shape, np.dtype(np.int64))
-    out = volumes(y)
-    windows = boxes(geometry)
-    take, row = built(take_maximum, geometry, x)
-    take(prod(out.shape[:3]), volumes(x), *windows, row, out, volumes(indices))
+    indices = outputs.empty(y.shape, np.dtype(np.int64)) if with_indices else None
+    what = w.INDICES if with_indices else w.NOTHING
+    max_plan(geometry, x.shape[0] * x.shape[1], x.itemsize, what).run(x, y, indices)
     return y, indices
+
+
+def max_pool_steps(x: Array, y: Array, codes: Array | None, geometry: Pooling, images: int) -> list[Step]:
+    """The steps of `max_pool`: winners by their indices where `codes` is int64, by their numbers where it is uint8."""
+    what = w.NOTHING if codes is None else w.CODES if codes.itemsize == 1 else w.INDICES
+    plan = max_plan(geometry, x.shape[0] * x.shape[1], x.itemsize, what)
+    return [plan.step("max_pool", (x, y, codes), images)]
 
 
 def max_pool_input_grad(grad_output: Array, indices: Array, input_size: Shape) -> Array:
     """grad_x[n, c, indices[n, c, p]] += grad_output[n, c, p]; an index of -1 adds nowhere."""
     grad_x = outputs.empty((*grad_output.shape[:2], *input_size), grad_output.dtype)
-    out = planes(grad_x)
-    add_at(len(out), planes(grad_output), planes(indices), out)
+    add_plan(grad_output.shape, prod(input_size), grad_output.itemsize).run(grad_output, indices, grad_x)
     return grad_x
 
 
-def avg_pool(x: Array, geometry: Pooling, counts: tuple[Shape, ...]) -> Array:
+def max_pool_grad_steps(grad: Array, codes: Array, grad_x: Array, geometry: Pooling, images: int) -> list[Step]:
+    """The steps of `max_pool_input_grad`; winners' numbers (uint8) serve windows that tile the image, see `tiles`."""
+    if codes.itemsize == 1:
+        plan = winners_plan(geometry, grad.shape[0] * grad.shape[1], grad.itemsize)
+    else:
+        plan = add_plan(grad.shape, prod(geometry.input_size), grad.itemsize)
+    return [plan.step("max_pool_grad", (grad, codes, grad_x), images)]
+
+
+def tiles(geometry: Pooling) -> bool:
+    """Whether a winner's number in its window is enough for the gradient."""
+    return winners.tiles(geometry)
+
+
+def avg_pool(x: Array, geometry: Pooling, counts: Counts) -> Array:
     """y[n, c, p, q] = sum over r, s of x[n, c, p * stride + r - padding, ...] / (counts[0][p] * counts[1][q])."""
     y = outputs.empty((*x.shape[:2], *geometry.output_size), x.dtype)
-    out = volumes(y)
-    over = volumes(divisors(counts, x.dtype))[0]
-    add, row = built(sum_boxes, geometry, x)
-    add(prod(out.shape[:3]), volumes(x), *boxes(geometry), row, over, out)
+    avg_plan(geometry, counts, x.shape[:2], x.itemsize).run(x, y)
     return y
 
 
-def avg_pool_input_grad(grad_output: Array, geometry: Pooling, counts: tuple[Shape, ...]) -> Array:
+def avg_pool_steps(x: Array, y: Array, geometry: Pooling, counts: Counts, images: int) -> list[Step]:
+    """The steps of `avg_pool`."""
+    return [avg_plan(geometry, counts, x.shape[:2], x.itemsize).step("avg_pool", (x, y), images)]
+
+
+def avg_pool_input_grad(grad_output: Array, geometry: Pooling, counts: Counts) -> Array:
     """grad_x[n, c, p * stride + r - padding, ...] += grad_output[n, c, p, q] / (counts[0][p] * counts[1][q]).
 
     Seen from a pixel of x, the windows over it are a box too: their shares are summed, and no two sums meet.
     """
     grad_x = outputs.empty((*grad_output.shape[:2], *geometry.input_size), grad_output.dtype)
-    with np.errstate(all="ignore"):  # infinities and NaN are results here, not accidents
-        shares = grad_output / divisors(counts, grad_output.dtype)
-    ones = divisors(tuple((1,) * h for h in geometry.input_size), grad_output.dtype)
-    out = volumes(grad_x)
-    windows = boxes_over_pixels(geometry)
-    add, row = built(sum_boxes, geometry, shares, over_pixels=True)
-    add(prod(out.shape[:3]), volumes(shares), *windows, row, volumes(ones)[0], out)
+    spread_plan(geometry, counts, grad_output.shape[0] * grad_output.shape[1], grad_output.itemsize).run(
+        grad_output, grad_x
+    )
     return grad_x
+
+
+def avg_pool_grad_steps(grad: Array, grad_x: Array, geometry: Pooling, counts: Counts, images: int) -> list[Step]:
+    """The steps of `avg_pool_input_grad`."""
+    plan = spread_plan(geometry, counts, grad.shape[0] * grad.shape[1], grad.itemsize)
+    return [plan.step("avg_pool_grad", (grad, grad_x), images)]
 
 
 def max_unpool(x: Array, indices: Array, output_size: Shape) -> Array:
@@ -85,10 +140,82 @@ def max_unpool_input_grad(grad_output: Array, indices: Array) -> Array:
     return grad_x
 
 
-def built(kernel: Any, geometry: Pooling, x: Array, over_pixels: bool = False) -> tuple[Any, Array]:
-    """The kernel for x, and which windows of a row are alike."""
-    row = alike(geometry, over_pixels)
-    return kernel(x.itemsize, machine.vectors().lanes(x.itemsize), int(row[2]) if row[2] <= 2 else 0), row
+@lru_cache(maxsize=1024)
+def max_plan(geometry: Pooling, planes: int, item: int, what: int) -> Plan:
+    """The plan of max pooling."""
+    table = w.table_of(geometry, what == w.CODES, None, w.first_places(geometry, what == w.CODES))
+    parameters, tasks = w.parameters_of(geometry, planes, item, what)
+    body = rows.highest_body(
+        item, machine.vectors().lanes(item), what, *w.kind_of(geometry, machine.vectors().lanes(item))
+    )
+    return planned(body, parameters, table, tasks, planes * prod(geometry.input_size))
+
+
+@lru_cache(maxsize=1024)
+def winners_plan(geometry: Pooling, planes: int, item: int) -> Plan:
+    """The plan of max pooling's gradient by winners' numbers."""
+    found = winners.tiled(geometry, planes, item, machine.vectors().lanes(item))
+    return planned(*found, planes * prod(geometry.input_size))
+
+
+@lru_cache(maxsize=1024)
+def add_plan(shape: Shape, pixels: int, item: int) -> Plan:
+    """The plan of max pooling's gradient by indices."""
+    planes = shape[0] * shape[1]
+    body = winners.add_body(item, machine.vectors().lanes(item))
+    return planned(body, (prod(shape[2:]), pixels), None, planes, planes * pixels)
+
+
+@lru_cache(maxsize=1024)
+def avg_plan(geometry: Pooling, counts: Counts, shape: Shape, item: int) -> Plan:
+    """The plan of average pooling of so many images and channels."""
+    count, lanes, pixels = shape[0] * shape[1], machine.vectors().lanes(8), prod(geometry.input_size)
+    if is_global(geometry):
+        body, groups = plane_means.means_body(item, lanes), -(-shape[1] // lanes)
+        return planned(body, (shape[1], pixels), divisor_of(counts, item), shape[0] * groups, count * pixels)
+    few = max(geometry.kernel_size) <= w.UNROLLED
+    deep, taps, kind = w.kind_of(geometry, machine.vectors().lanes(item))
+    if not (taps and few):
+        taps, kind = 0, min(kind, geometry.stride[-1])
+    (by_row, by_column) = factors(counts, 8 if taps else item)
+    by_column = by_column.astype(f"f{item}") if taps else by_column
+    table = w.table_of(geometry, False, by_row.reshape(w.three(geometry.output_size, 1)[:2]), by_column)
+    parameters, tasks = w.parameters_of(geometry, count, item, w.NOTHING)
+    body = rows.sums_body(item, machine.vectors().lanes(item) if taps else lanes, deep, taps, kind)
+    return planned(body, parameters, table, tasks, count * pixels)
+
+
+@lru_cache(maxsize=1024)
+def spread_plan(geometry: Pooling, counts: Counts, count: int, item: int) -> Plan:
+    """The plan of average pooling's gradient of so many planes."""
+    pixels = prod(geometry.input_size)
+    if is_global(geometry):
+        body = plane_means.fill_body(item, machine.vectors().lanes(item))
+        return planned(body, (pixels,), divisor_of(counts, item), count, count * pixels)
+    parameters, table, tasks = spread.tables(geometry, count, *factors(counts, item))
+    body = spread.spread_body(item, machine.vectors().lanes(8), spread.way_of(geometry))
+    return planned(body, parameters, table, tasks, count * pixels)
+
+
+def factors(counts: Counts, item: int) -> tuple[Array, Array]:
+    """What sums are multiplied by (float32) or divided by (float64), for each row of windows and each column."""
+    deep, down, across = w.three([np.array(count, np.float64) for count in counts], np.ones(1))
+    found = np.multiply.outer(deep, down).reshape(-1), across
+    return found if item == 8 else (1 / found[0], 1 / found[1])
+
+
+def divisor_of(counts: Counts, item: int) -> Array:
+    """The same for the only window of a plane."""
+    by_row, by_column = factors(counts, item)
+    found: Array = by_row * by_column
+    return found
+
+
+def is_global(geometry: Pooling) -> bool:
+    """Whether one window has the whole plane."""
+    boxes = w.boxes(geometry)
+    sizes = w.three(geometry.input_size, 1)
+    return all(len(box) == 1 and box[0, 1] == size for box, size in zip(boxes, sizes, strict=True))
 
 
 def volumes(array: Array) -> Array:
@@ -102,167 +229,10 @@ def planes(array: Array) -> Array:
     return array.reshape(prod(array.shape[:2]), prod(array.shape[2:]))
 
 
-@lru_cache(maxsize=1024)
-def divisors(counts: tuple[Shape, ...], dtype: np.dtype[Any]) -> Array:
-    """The product of the axes' counts, one for each window: (1, 1, *output)."""
-    grid: Array = reduce(np.multiply.outer, [np.array(count, dtype) for count in counts])
-    return np.ascontiguousarray(grid[None, None])
-
-
-@lru_cache(maxsize=1024)
-def boxes(geometry: Pooling) -> Boxes:
-    """The pixels of x in each window."""
-    found = [np.array([[0, 1, 1]])] * (3 - len(geometry.input_size))
-    axes = zip(
-        geometry.input_size,
-        geometry.output_size,
-        geometry.kernel_size,
-        geometry.stride,
-        geometry.dilation,
-        geometry.padding,
-        strict=True,
-    )
-    for h, windows, taps, stride, dilation, (before, _) in axes:
-        start = np.arange(windows) * stride - before
-        skipped = np.maximum(-(start // dilation), 0)  # taps that lie before the image
-        end = np.minimum(-((start - h) // dilation), taps)  # the first tap that lies after it
-        found.append(_box(start + skipped * dilation, end - skipped, dilation))
-    return tuple(found)
-
-
-@lru_cache(maxsize=1024)
-def boxes_over_pixels(geometry: Pooling) -> Boxes:
-    """The windows, not dilated, over each pixel of x."""
-    found = [np.array([[0, 1, 1]])] * (3 - len(geometry.input_size))
-    axes = zip(
-        geometry.input_size, geometry.output_size, geometry.kernel_size, geometry.stride, geometry.padding, strict=True
-    )
-    for h, windows, taps, stride, (before, _) in axes:
-        place = np.arange(h) + before
-        first = np.maximum(-((taps - 1 - place) // stride), 0)
-        found.append(_box(first, np.minimum(place // stride + 1, windows) - first, 1))
-    return tuple(found)
-
-
-@lru_cache(maxsize=1024)
-def alike(geometry: Pooling, over_pixels: bool = False) -> Array:
-    """Along the last axis the first of the windows that have most pixels, all as far apart, the end, and how far."""
-    box = (boxes_over_pixels if over_pixels else boxes)(geometry)[2]
-    most = np.flatnonzero(box[:, 1] == box[:, 1].max(initial=1))
-    if len(most) < 2 or most[-1] - most[0] + 1 != len(most):
-        return np.zeros(3, np.int64)
-    apart = np.diff(box[most, 0])
-    same = (apart == apart[0]).all() and apart[0] > 0
-    return np.array([most[0], most[-1] + 1, apart[0]] if same else [0, 0, 0], np.int64)
-
-
-def _box(first: Array, count: Array, step: int) -> Array:
-    return np.ascontiguousarray(np.stack([first, np.maximum(count, 0), np.full_like(first, step)], axis=1), np.int64)
-
-
 @njit
 def address(array):  # type: ignore[no-untyped-def]
     """Of its data, as the signed number that Numba adds to others."""
     return np.int64(array.ctypes.data)
-
-
-@njit(inline="always")
-def highest(pixels, start, deep, down, across, width, plane):  # type: ignore[no-untyped-def]
-    """The largest pixel of a window's box and its place, the first of equals; NaN is the largest."""
-    best, where = pixels[start], start
-    for i in range(deep[1]):
-        for j in range(down[1]):
-            row = start + i * deep[2] * plane + j * down[2] * width
-            for k in range(across[1]):
-                place = row + k * across[2]
-                value = pixels[place]
-                wins = (not value <= best) & (best == best)
-                best, where = (value if wins else best), (place if wins else where)
-    return best, where
-
-
-@cache
-def take_maximum(item: int, lanes: int, kind: int) -> Any:
-    """The kernel for numbers of `item` bytes in vectors of so many lanes; `kind` is the step, 0 unless 1 or 2."""
-
-    @kernel
-    def take_maximum(x, over_d, over_h, over_w, alike, y, indices, first, end):  # type: ignore[no-untyped-def]
-        """y[n, a, p, q] = max of x[n, i, j, k] over the window's box; indices: the flat place of the first of equals.
-
-        NaN is the largest. A box of no pixels gives -inf and -1. Windows that are alike go through their pixels
-        together, a pixel of each at a time.
-        """
-        height, width = x.shape[2], x.shape[3]
-        plane, per_plane, step = height * width, y.shape[1] * y.shape[2], alike[2]
-        for task in range(first, end):
-            n, a, p = task // per_plane, task % per_plane // y.shape[2], task % y.shape[2]
-            pixels, deep, down = x[n].reshape(x.shape[1] * plane), over_d[a], over_h[p]
-            corner = deep[0] * plane + down[0] * width
-            empty = deep[1] * down[1] == 0
-            low, high = (0, 0) if empty else (alike[0], alike[1])
-            for other in range(y.shape[3] - (high - low)):
-                q = other if other < low else other + high - low
-                y[n, a, p, q], indices[n, a, p, q] = -np.inf, -1
-                if not empty and over_w[q, 1] > 0:
-                    found = highest(pixels, corner + over_w[q, 0], deep, down, over_w[q], width, plane)
-                    y[n, a, p, q], indices[n, a, p, q] = found
-            if low == high:
-                continue
-            best, where, across = y[n, a, p, low:high], indices[n, a, p, low:high], over_w[low]
-            begin = corner + across[0]
-            source = address(pixels) + begin * item
-            highest_of_row(
-                item, lanes, kind, source, step, best.size, begin, address(best), address(where),
-                deep[1], deep[2] * plane, down[1], down[2] * width, across[1], across[2],
-            )  # fmt: skip
-
-    return take_maximum
-
-
-@cache
-def sum_boxes(item: int, lanes: int, kind: int) -> Any:
-    """The kernel for numbers of `item` bytes in vectors of so many lanes; `kind` is the step, 0 unless 1 or 2."""
-
-    @kernel
-    def sum_boxes(x, over_d, over_h, over_w, alike, divisors, y, first, end):  # type: ignore[no-untyped-def]
-        """y[n, a, p, q] = sum of x[n, i, j, k] over the box, in float64, / divisors[a, p, q]."""
-        height, width = x.shape[2], x.shape[3]
-        plane, per_plane, step = height * width, y.shape[1] * y.shape[2], alike[2]
-        together = np.empty(alike[1] - alike[0])
-        for task in range(first, end):
-            n, a, p = task // per_plane, task % per_plane // y.shape[2], task % y.shape[2]
-            pixels, deep, down = x[n].reshape(x.shape[1] * plane), over_d[a], over_h[p]
-            corner = deep[0] * plane + down[0] * width
-            for other in range(y.shape[3] - together.size):
-                q, total = other if other < alike[0] else other + together.size, 0.0
-                for i in range(deep[1]):
-                    for j in range(down[1]):
-                        row = corner + i * deep[2] * plane + j * down[2] * width + over_w[q, 0]
-                        for k in range(over_w[q, 1]):
-                            total += pixels[row + k * over_w[q, 2]]
-                y[n, a, p, q] = total / divisors[a, p, q]
-            if together.size == 0:
-                continue
-            across = over_w[alike[0]]
-            source = address(pixels) + (corner + across[0]) * item
-            sums_of_row(
-                item, lanes, kind, source, step, together.size, address(together),
-                deep[1], deep[2] * plane, down[1], down[2] * width, across[1], across[2],
-            )  # fmt: skip
-            for q in range(together.size):
-                y[n, a, p, alike[0] + q] = together[q] / divisors[a, p, alike[0] + q]
-
-    return sum_boxes
-
-
-@kernel
-def add_at(values, indices, y, first, end):  # type: ignore[no-untyped-def]
-    """y[n, indices[n, p]] = the sum of values[n, p] over all p with that index; -1 is nowhere."""
-    for n in range(first, end):
-        y[n] = 0
-        for p in range(values.shape[1]):
-            if indices[n, p] >= 0:
-                y[n, indices[n, p]] += values[n, p]
 
 
 @kernel

@@ -17,9 +17,11 @@ IEEE = np.errstate(all="ignore")  # infinities and NaN are results here, not acc
 
 
 @IEEE
-def max_pool(x: Array, geometry: Pooling) -> tuple[Array, Array]:
+def max_pool(x: Array, geometry: Pooling, with_indices: bool = True) -> tuple[Array, Array | None]:
     """y[n, c, p] = max over r of x[n, c, p * stride + r * dilation - padding], and the flat index of the first such."""
     patches = _flat_windows(x, geometry, -np.inf)
+    if not with_indices:
+        return patches.max(axis=-1), None
     plane = np.arange(prod(geometry.input_size), dtype=np.int64).reshape(1, 1, *geometry.input_size)
     pixels = _flat_windows(plane, geometry, -1)
     y: Array = patches.max(axis=-1)

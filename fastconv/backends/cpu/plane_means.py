@@ -1,0 +1,108 @@
+"""Means over whole planes, several at once, so that their sums end in one vector; and planes of one number each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from fastconv.backends.cpu import native
+from fastconv.backends.cpu.vectors import I64, Emit, instruction
+
+Value = Any
+
+
+def totals(d: Emit, vectors: Sequence[Value]) -> Value:
+    """The sums of as many vectors as a vector has lanes, in their order: neighbours first."""
+    found = list(vectors)
+    while len(found) > 1:
+        pairs = list(zip(found[::2], found[1::2], strict=True))
+        even, odd = range(0, 2 * d.lanes, 2), range(1, 2 * d.lanes, 2)
+        found = [d.b.fadd(d.shuffle(*pair, even), d.shuffle(*pair, odd)) for pair in pairs]
+    return found[0]
+
+
+@instruction(2)
+def mean_planes(e: Emit, x: Value, pixels: Value, planes: Value, divisor: Value, y: Value) -> None:
+    """y[n] = the sum of x[n, p] over p < pixels, in float64, over the number at an address, for n < planes <= lanes.
+
+    float32 is multiplied by the reciprocal, which is what the address has then.
+    """
+    b, d = e.b, Emit(e.b, 8, e.lanes)
+    last = b.sub(planes, I64(1))
+    rows = []
+    for n in range(e.lanes):
+        place = b.select(b.icmp_signed("<", I64(n), last), I64(n), last)
+        rows.append(e.at(x, b.mul(b.mul(place, pixels), I64(e.item))))
+
+    def wide(value: Value) -> Value:
+        return value if e.item == 8 else b.fpext(value, d.vector)
+
+    def step(v: Value, values: list[Value]) -> list[Value]:
+        place = b.mul(v, I64(e.lanes * e.item))
+        return [b.fadd(total, wide(e.load(row, place))) for total, row in zip(values, rows, strict=True)]
+
+    whole = b.sdiv(pixels, I64(e.lanes))
+    sums = e.loop(whole, [d.zero] * e.lanes, step)
+    begin = b.mul(whole, I64(e.lanes))
+    mask, place = e.leading(b.sub(pixels, begin)), b.mul(begin, I64(e.item))
+    sums = [b.fadd(total, wide(e.masked_load(mask, row, place))) for total, row in zip(sums, rows, strict=True)]
+    found, factor = totals(d, sums), e.splat(d.number(divisor))
+    mean = b.fdiv(found, factor) if e.item == 8 else b.fptrunc(b.fmul(found, factor), e.vector)
+    e.masked_store(mean, e.leading(planes), y)
+
+
+@cache
+def means_body(item: int, lanes: int) -> Any:
+    """The body for whole planes: a task is a vector of an image's planes; parameters: planes of an image, and pixels.
+
+    The call's addresses are those of x, of y, and of the divisor.
+    """
+
+    @native.body
+    def plane_means(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """y[n, c] = the sum of x[n, c, p] over p, over a divisor."""
+        x, y, divisor = native.word(arrays, 0), native.word(arrays, 1), native.word(arrays, 2)
+        planes, pixels = native.word(plan, 0), native.word(plan, 1)
+        groups = (planes + lanes - 1) // lanes
+        for task in range(first, end):
+            c = task % groups * lanes
+            n = task // groups * planes + c
+            mean_planes(item, lanes, x + n * pixels * item, pixels, min(lanes, planes - c), divisor, y + n * item)
+
+    return plane_means
+
+
+@instruction(2)
+def fill_plane(e: Emit, number: Value, divisor: Value, pixels: Value, x: Value) -> None:
+    """x[p] = the number at an address over the divisor at another, float64 (of float32: times that), for p < pixels."""
+    b, d = e.b, Emit(e.b, 8, e.lanes)
+    if e.item == 8:
+        share = b.fdiv(e.number(number), d.number(divisor))
+    else:
+        share = b.fptrunc(b.fmul(b.fpext(e.number(number), d.scalar), d.number(divisor)), e.scalar)
+    value = e.splat(share)
+
+    def step(v: Value, _: list[Value]) -> list[Value]:
+        e.store(value, x, b.mul(v, I64(e.lanes * e.item)))
+        return []
+
+    whole = b.sdiv(pixels, I64(e.lanes))
+    e.loop(whole, [], step)
+    done = b.mul(whole, I64(e.lanes))
+    e.masked_store(value, e.leading(b.sub(pixels, done)), x, b.mul(done, I64(e.item)))
+
+
+@cache
+def fill_body(item: int, lanes: int) -> Any:
+    """The body for the gradient of whole planes' means: a task is a plane, the parameter its pixels."""
+
+    @native.body
+    def plane_shares(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """grad_x[n, p] = grad[n] over a divisor."""
+        grad, grad_x, divisor = native.word(arrays, 0), native.word(arrays, 1), native.word(arrays, 2)
+        pixels = native.word(plan, 0)
+        for n in range(first, end):
+            fill_plane(item, lanes, grad + n * item, divisor, pixels, grad_x + n * pixels * item)
+
+    return plane_shares
