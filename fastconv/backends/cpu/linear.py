@@ -5,30 +5,35 @@ Index letters: `n` row (an image), `c`/`o` feature in/out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import products
-from fastconv.backends.cpu.convolution import convolution_bias_grad
+from fastconv.backends.cpu import products, workspace
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.native import Program
 from fastconv.typing import Array
 
 SMALL = 100_000  # multiply-adds, or numbers that are read, below which one thread is faster
 STRIP = 512  # columns of a task of `outers`: a few kilobytes of each row
+MANY, SHORT = 8, 64  # rows of x from which on, and features in up to which, the weight is turned
 BLOCK = 64  # rows that are summed at a time: a strip of them stays in the second-level cache
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """y[n, o] = bias[o] + sum over c of weight[o, c] x[n, c]."""
     y = np.empty((x.shape[0], weight.shape[0]), x.dtype)
-    start = np.zeros(1, x.dtype) if bias is None else bias
     if y.size:
-        program, count = dots(*y.shape, x.shape[1], x.itemsize, bias is not None, threads.get_num_threads())
-        program.on(count, x, weight, start, y)
+        found = forward(*y.shape, x.shape[1], x.itemsize, bias is not None, threads.get_num_threads())
+        start = found.no_bias if bias is None else bias
+        space = workspace.take(found.workspace)
+        try:
+            found.program.on(found.threads, x, weight, start, y, space)
+        finally:
+            workspace.give(space)
     return y
 
 
@@ -56,16 +61,39 @@ def linear_weight_grad(x: Array, grad_output: Array) -> Array:
 
 def linear_bias_grad(grad_output: Array) -> Array:
     """grad_bias[o] = sum over n of grad_output[n, o]."""
-    return convolution_bias_grad(grad_output)
+    grad_bias = np.empty(grad_output.shape[1], grad_output.dtype)
+    if grad_bias.size:
+        program, count = sums(*grad_output.shape, grad_output.itemsize, threads.get_num_threads())
+        program.on(count, grad_output, None, None, grad_bias)
+    return grad_bias
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """The program of y = bias + x weight^T, with what it needs."""
+
+    program: Program
+    threads: int
+    workspace: int
+    no_bias: Array
 
 
 @lru_cache(maxsize=1024)
+def forward(rows: int, columns: int, depth: int, item: int, biased: bool, count: int) -> Forward:
+    """By dot products, which take both matrices as they lie; or by a turned weight, where rows are many and short."""
+    if rows < MANY or depth > SHORT:
+        program, threads_ = dots(rows, columns, depth, item, biased, count)
+        return Forward(program, threads_, 0, np.zeros(1, f"f{item}"))
+    program, threads_ = outers(rows, columns, depth, item, False, count, True)
+    return Forward(program, threads_, columns * depth * item, np.zeros(columns, f"f{item}"))
+
+
 def dots(rows: int, columns: int, depth: int, item: int, biased: bool, count: int) -> tuple[Program, int]:
     """The program of y (rows, columns) = bias + a (rows, depth) times b (columns, depth) turned, and its threads."""
     registers = vectors()
     high, wide = tile(rows, registers.registers)
     strip = wide * max(1, -(-columns // (wide * 32)))
-    values = [0] * 9
+    values = [0] * products.PLACES
     for place, value in {
         products.ROWS: rows,
         products.COLUMNS: columns,
@@ -75,7 +103,7 @@ def dots(rows: int, columns: int, depth: int, item: int, biased: bool, count: in
     }.items():
         values[place] = value
     kernel = products.dots_body(item, registers.lanes(item), high, wide)
-    return program(kernel, values, -(-columns // strip), rows * columns * depth, columns * depth, count)
+    return program([(kernel, values, -(-columns // strip), 8)], rows * columns * depth, columns * depth, count)
 
 
 def tile(rows: int, registers: int) -> tuple[int, int]:
@@ -88,13 +116,18 @@ def tile(rows: int, registers: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1024)
-def outers(rows: int, columns: int, depth: int, item: int, turned: bool, count: int) -> tuple[Program, int]:
-    """The program of y (rows, columns) = a times b (depth, columns), and its threads; `turned`: a is (depth, rows)."""
+def outers(
+    rows: int, columns: int, depth: int, item: int, turned: bool, count: int, right: bool = False
+) -> tuple[Program, int]:
+    """The program of y (rows, columns) = a times b (depth, columns), and its threads; `turned`: a is (depth, rows).
+
+    `right`: b is (columns, depth) and turned first, and there is a bias.
+    """
     registers = vectors()
     lanes = registers.lanes(item)
     high, across = min(rows, 8 if registers.registers > 16 else 4), 3 if registers.registers > 16 else 2
     strip = min(STRIP, -(-columns // (4 * lanes * across)) * lanes * across)
-    values = [0] * 9
+    values = [0] * products.PLACES
     for place, value in {
         products.ROWS: rows,
         products.COLUMNS: columns,
@@ -104,15 +137,25 @@ def outers(rows: int, columns: int, depth: int, item: int, turned: bool, count: 
         products.A_STEP: rows * item if turned else item,
         products.B_ROW: columns * item,
         products.BLOCK: BLOCK,
+        products.TURNED: int(right),
     }.items():
         values[place] = value
     kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)))
-    return program(kernel, values, -(-columns // strip), rows * columns * depth, (rows + depth) * columns, count)
+    steps = [(kernel, values, -(-columns // strip), 8)]
+    if right:
+        steps.insert(0, (products.turned_body(item, lanes), values, -(-columns // lanes), 8))
+    return program(steps, rows * columns * depth, (rows + depth) * columns, count)
 
 
-def program(
-    kernel: Any, values: list[int], tasks: int, products_: int, numbers: int, count: int
-) -> tuple[Program, int]:
-    """One step, on threads where it has work for them."""
+@lru_cache(maxsize=1024)
+def sums(rows: int, columns: int, item: int, count: int) -> tuple[Program, int]:
+    """The program of y (columns,) = the sum of a's rows, and its threads."""
+    lanes = vectors().lanes(item)
+    step = products.sums_body(item, lanes), [rows, columns], -(-columns // lanes), 8
+    return program([step], 0, rows * columns, count)
+
+
+def program(steps: list[Any], products_: int, numbers: int, count: int) -> tuple[Program, int]:
+    """The steps, on threads where they have work for them."""
     work = max(products_ // 8, numbers)
-    return Program([(kernel, values, tasks, 8)], work), count if work > SMALL else 1
+    return Program(steps, work), count if work > SMALL else 1

@@ -25,6 +25,7 @@ from fastconv.typing import Array
 I32, I64, LONG = ir.IntType(32), ir.IntType(64), types.int64
 BODY = types.void(*[LONG] * 5)
 ADDRESSES = 8  # of a call: those of its arrays and its workspace
+COUNTERS = 8  # of shares of a body's tasks: a thread's own, or several threads'
 STEP = 4  # words of a step: code, plan, tasks, parts for each thread
 
 # In words of an array's object: the address of its data, and behind it the number of axes, the addresses of the shape
@@ -118,23 +119,30 @@ def code(kernel: Any) -> int:
 
 
 @body(parallel=True)
-def spread(kernel, plan, arrays, tasks, chunk, counter, threads):  # type: ignore[no-untyped-def]
-    """All tasks of a body; each thread takes the next chunk when it has done one."""
+def spread(kernel, plan, arrays, tasks, chunk, counters, threads):  # type: ignore[no-untyped-def]
+    """All tasks of a body; each thread takes the next chunk of its own share, then of the others' that are left.
+
+    So a thread meets the same tasks' data in one step after another, as long as nothing holds it up.
+    """
     for thread in prange(threads):
-        first = next_word(counter) * chunk
-        while first < tasks:
-            call(kernel, plan, arrays, first, min(first + chunk, tasks), thread)
-            first = next_word(counter) * chunk
+        groups, chunks = min(threads, COUNTERS), (tasks + chunk - 1) // chunk
+        for turn in range(groups):
+            group = (thread * groups // threads + turn) % groups
+            begin, end = chunks * group // groups, chunks * (group + 1) // groups
+            place = begin + next_word(counters + 8 * group)
+            while place < end:
+                call(kernel, plan, arrays, place * chunk, min((place + 1) * chunk, tasks), thread)
+                place = begin + next_word(counters + 8 * group)
 
 
 @body
 def share_out(kernel, plan, arrays, tasks, parts, threads):  # type: ignore[no-untyped-def]
     """All tasks of a body on so many threads; the caller's own number of Numba's threads is left as it was."""
-    counter = on_stack(0, 0, 0, 0, 0, 0, 0, 0)
+    counters = on_stack(0, 0, 0, 0, 0, 0, 0, 0)
     chunk, before = max(1, tasks // (threads * parts)), numba_threads()
     if before != threads:
         set_numba_threads(threads)
-    spread(kernel, plan, arrays, tasks, chunk, counter, min(threads, tasks))
+    spread(kernel, plan, arrays, tasks, chunk, counters, min(threads, tasks))
     if before != threads:
         set_numba_threads(before)
 
