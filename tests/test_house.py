@@ -16,9 +16,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up; a module imports only from floors below its own, or from its own.
 FLOORS = [
     {"errors", "files", "typing"},
-    {"geometry", "algorithms", "borders", "threads", "transforms"},
+    {"geometry", "algorithms", "borders", "graph", "threads", "transforms"},
     {"backends"},
-    {"functional", "filters"},
+    {"binding", "filters", "functional", "rewrites"},
     {"explanation", "signal", "ndimage", "template", "nn"},
     {"optim", "datasets", "models"},
     {"training", "checkpoint", "photo", "plot"},

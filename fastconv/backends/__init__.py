@@ -6,6 +6,7 @@ can't run is an error; nothing ever runs elsewhere in silence.
 """
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,11 @@ def module(concept: str) -> ModuleType:
     return _module(_chosen.get() or _from_environment(), concept)
 
 
+def optional(concept: str) -> ModuleType | None:
+    """The active backend's module of that name, or None if it has none: then its caller goes another way."""
+    return _optional(_chosen.get() or _from_environment(), concept)
+
+
 @cache
 def load(name: str, asked_by: str = "use_backend") -> ModuleType:
     """The backend's package."""
@@ -120,3 +126,10 @@ def _from_environment() -> str:
 @cache
 def _module(name: str, concept: str) -> ModuleType:
     return importlib.import_module(f"{load(name).__name__}.{concept}")
+
+
+@cache
+def _optional(name: str, concept: str) -> ModuleType | None:
+    if importlib.util.find_spec(f"{load(name).__name__}.{concept}") is None:
+        return None
+    return _module(name, concept)

@@ -4,8 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import nn
+from fastconv.graph import Graph, Value
 from fastconv.nn.checks import generator
 from fastconv.nn.container import checked
+from fastconv.nn.module import bind
 from fastconv.typing import Array, Random
 
 __all__ = ["Autoencoder", "autoencoder"]
@@ -42,6 +44,10 @@ class Autoencoder(nn.Module):
     def forward(self, x: Array) -> Array:
         """decode(encode(x))."""
         return self.decode(self.encode(x))
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """The encoder's operations, then the decoder's."""
+        return bind(self.decoder, graph, bind(self.encoder, graph, x))
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastconv import functional
+from fastconv.graph import Graph, Value
 from fastconv.nn import checks
 from fastconv.nn.module import Module
 from fastconv.typing import Array
@@ -24,6 +25,10 @@ __all__ = [
 class Identity(Module):
     """y = x: a place in a network where nothing happens, such as a shortcut (PyTorch's Identity)."""
 
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """x itself."""
+        return x
+
     def forward(self, x: Array) -> Array:
         """x itself."""
         self.keep()
@@ -40,6 +45,7 @@ class _Activation(Module):
 
     function: str
     from_output = False
+    bound = False  # whether backends have it as an operation of bound networks
 
     def _options(self) -> dict[str, Any]:
         """The operation's arguments after x: the layer's own attributes."""
@@ -51,6 +57,10 @@ class _Activation(Module):
         y: Array = getattr(functional, self.function)(x, **self._options())
         self.keep(y if self.from_output else x)
         return y
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """The operation."""
+        return graph.add(self.function, (x,), x.shape) if self.bound else graph.layer(self, x)
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x."""
@@ -68,6 +78,7 @@ class Tanh(_Activation):
 
     function = "tanh"
     from_output = True
+    bound = True
 
 
 class Sigmoid(_Activation):
@@ -75,6 +86,7 @@ class Sigmoid(_Activation):
 
     function = "sigmoid"
     from_output = True
+    bound = True
 
 
 class ReLU(_Activation):
@@ -86,6 +98,7 @@ class ReLU(_Activation):
     """
 
     function = "relu"
+    bound = True
 
 
 class LeakyReLU(_Activation):

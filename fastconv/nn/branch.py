@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fastconv.graph import Graph, Value
 from fastconv.nn.container import checked
-from fastconv.nn.module import Module
+from fastconv.nn.module import Module, bind
 from fastconv.typing import Array, Shape
 
 __all__ = ["Concat", "Residual"]
@@ -49,6 +50,13 @@ class Residual(Module):
         y, skipped = self.branch(x), x if self.shortcut is None else self.shortcut(x)
         _same(np.shape(y), np.shape(skipped))
         return np.asarray(y + skipped)
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """Both branches, and their sum."""
+        y = bind(self.branch, graph, x)
+        skipped = x if self.shortcut is None else bind(self.shortcut, graph, x)
+        _same(y.shape, skipped.shape)
+        return graph.add("add", (y, skipped), y.shape)
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x: the sum of that through the branch and that through the shortcut."""
@@ -99,7 +107,7 @@ class Concat(Module):
     """
 
     def __init__(self, *branches: Module) -> None:
-        self.branches = [checked(branch, f"branches[{i}]") for i, branch in enumerate(branches)]
+        self.branches = tuple([checked(branch, f"branches[{i}]") for i, branch in enumerate(branches)])
         if not branches:
             raise ValueError("branches is empty: at least 1 Module is accepted")
 
@@ -110,6 +118,11 @@ class Concat(Module):
         y = np.concatenate(outputs, axis=1)
         self.keep([output.shape[1] for output in outputs])
         return y
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """All branches, and their outputs along the channels."""
+        outputs = tuple([bind(branch, graph, x) for branch in self.branches])
+        return graph.add("concat", outputs, _joined([y.shape for y in outputs]))
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x: the sum of those through the branches, each given its own channels'."""

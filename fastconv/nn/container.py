@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Self, overload
 
-from fastconv.nn.module import Module
+from fastconv.graph import Graph, Value
+from fastconv.nn.module import Module, bind
 from fastconv.typing import Array
 
 __all__ = ["Sequential"]
@@ -33,12 +34,18 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Module) -> None:
-        self.layers = [checked(layer, f"layers[{i}]") for i, layer in enumerate(layers)]
+        self.layers = tuple([checked(layer, f"layers[{i}]") for i, layer in enumerate(layers)])
 
     def forward(self, x: Array) -> Array:
         """What the last layer gives."""
         for layer in self.layers:
             x = layer(x)
+        return x
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """The layers' operations, one after another."""
+        for layer in self.layers:
+            x = bind(layer, graph, x)
         return x
 
     def backward(self, grad_output: Array) -> Array:
@@ -49,7 +56,7 @@ class Sequential(Module):
 
     def append(self, layer: Module) -> Self:
         """Add a layer at the end."""
-        self.layers.append(checked(layer, "layer"))
+        self.layers = (*self.layers, checked(layer, "layer"))
         return self
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

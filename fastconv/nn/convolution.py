@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import geometry
+from fastconv.graph import Graph, Value
 from fastconv.nn import checks
 from fastconv.nn.init import weight_and_bias
 from fastconv.nn.parameter import Parameter
@@ -20,6 +21,7 @@ class _Convolution(Ranked):
     """What both kinds share: the arguments' checks, and the three gradients of the operation named `function`."""
 
     function: str
+    bound_as: str
     weight: Parameter
     bias: Parameter | None
 
@@ -43,6 +45,12 @@ class _Convolution(Ranked):
         y: Array = self.operation(self.function, x, self.weight.data, bias, *self._options())
         self.keep(x)
         return y
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """The operation, with its geometry."""
+        parameters = {"weight": self.weight, "bias": self.bias}
+        shape = self.output_shape(x.shape)
+        return graph.add(self.bound_as, (x,), shape, parameters, geometry=self._geometry(x.shape))
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x; adds to those of weight and bias."""
@@ -71,6 +79,7 @@ class _Convolution(Ranked):
 
 class _Conv(_Convolution):
     function = "conv{}d"
+    bound_as = "convolution"
 
     def __init__(
         self,
@@ -168,6 +177,7 @@ class Conv3d(_Conv):
 
 class _ConvTranspose(_Convolution):
     function = "conv_transpose{}d"
+    bound_as = "conv_transpose"
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import functional
+from fastconv.graph import Graph, Value
 from fastconv.nn import checks
 from fastconv.nn.init import weight_and_bias
 from fastconv.nn.module import Module
@@ -66,6 +67,13 @@ class Linear(Module):
         y = functional.linear(x, self.weight.data, None if self.bias is None else self.bias.data)
         self.keep(x)
         return y
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """The operation, on rows."""
+        shape = self.output_shape(x.shape)
+        if len(shape) != 2:
+            return graph.layer(self, x)
+        return graph.add("linear", (x,), shape, {"weight": self.weight, "bias": self.bias})
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x; adds to those of weight and bias."""

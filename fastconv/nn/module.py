@@ -21,12 +21,15 @@ children, and those that `buffers` names are saved beside the parameters. Their 
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from textwrap import indent
 from typing import Any, Self
 
 import numpy as np
 
+from fastconv import binding
+from fastconv.graph import Graph, Value, structure
 from fastconv.nn import checks
 from fastconv.nn.parameter import Parameter
 from fastconv.nn.storage import load_arrays, save_arrays
@@ -35,6 +38,19 @@ from fastconv.typing import Array, Shape
 
 # The outermost call of a module that is under way here: what is kept belongs to one such call.
 _call: ContextVar[object | None] = ContextVar("the outermost call of a module", default=None)
+
+
+@contextmanager
+def calling() -> Iterator[None]:
+    """One call of a network: what its layers keep meanwhile belongs together."""
+    token = _call.set(object())
+    try:
+        yield
+    finally:
+        _call.reset(token)
+
+
+PASSING = {"_kept", "_kept_in", "_bindings"}  # attributes that change from call to call
 
 
 class Module:
@@ -50,6 +66,7 @@ class Module:
     """
 
     training: bool = True
+    _bindings: binding.Bindings | None = None
     buffers: tuple[str, ...] = ()
     _kept: tuple[tuple[Any, ...], ...] = ()
     _kept_in: object | None = None
@@ -69,11 +86,30 @@ class Module:
         """The same as `forward(x)`."""
         if _call.get() is not None:
             return self.forward(x)
-        token = _call.set(object())
-        try:
+        if not self.training and isinstance(x, np.ndarray) and next(self.named_children(), None) is not None:
+            y = binding.evaluated(self, bind, x)
+            if y is not None:
+                return y
+        with calling():
             return self.forward(x)
-        finally:
-            _call.reset(token)
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """Add what `forward` does to a graph: y, for an x of one shape, so that it can run without its layers.
+
+        A layer that does not define it is called as it is, from within the network.
+        """
+        return graph.layer(self, x)
+
+    def bound_to(self) -> list[Any]:
+        """The attributes that `bind` looks at, which a bound network depends on: all, or those that hold parameters."""
+        own = {name: value for name, value in vars(self).items() if name not in PASSING and name != "training"}
+        called = type(self).bind is Module.bind
+        return [value for value in own.values() if not called or isinstance(value, Module | Parameter)]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in PASSING and vars(self).get(name, structure) is not value:
+            structure.changes += 1
+        object.__setattr__(self, name, value)
 
     def keep(self, *values: Any) -> None:
         """Keep what `backward` will need; in evaluation, nothing.
@@ -300,6 +336,15 @@ class Module:
         children = [f"({name}): {child!r}" for name, child in self.named_children()]
         inside = "\n" + indent("\n".join(children), "  ") + "\n" if children else self.extra_repr()
         return f"{type(self).__name__}({inside})"
+
+
+def bind(module: Module, graph: Graph, x: Value) -> Value:
+    """`module.bind(graph, x)`, unless what the module does was defined anew below its `bind`."""
+    own = vars(module).keys() & {"forward", "backward", "__call__"}
+    line = type(module).__mro__
+    binds = next(place for place, kind in enumerate(line) if "bind" in vars(kind))
+    does = min(place for place, kind in enumerate(line) if vars(kind).keys() & {"forward", "backward", "__call__"})
+    return graph.layer(module, x) if own or does < binds else module.bind(graph, x)
 
 
 def _plain(state: Any) -> Any:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import functional
+from fastconv.graph import Graph, Value
 from fastconv.nn import checks
 from fastconv.nn.module import Module
 from fastconv.nn.parameter import Parameter
@@ -60,6 +61,14 @@ class _BatchNorm(Module):
             for name in ("running_mean", "running_var"):
                 getattr(self, name)[...] = getattr(statistics, name)
         return y
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """The operation; a mean over all batches changes its rule from batch to batch, and is left to the layer."""
+        self._check(x.shape, "x has shape")
+        alone = self.training and (prod(x.shape) == self.num_features or self.eps == 0)  # which is an error there
+        if alone or self.momentum is None or not self.track_running_stats:
+            return graph.layer(self, x)
+        return graph.add("batch_norm", (x,), x.shape, {"weight": self.weight, "bias": self.bias}, module=self)
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x, through the batch's mean and variance; adds to those of weight and bias."""

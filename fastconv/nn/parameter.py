@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.graph import structure
 from fastconv.typing import Array, ArrayLike, Shape
 
 
@@ -37,6 +38,11 @@ class Parameter:
             raise TypeError(f"data is {values.dtype}: float32, float64 and float16 are accepted")
         self.data: Array = values
         self.grad: Array | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "data":
+            structure.changes += 1
+        object.__setattr__(self, name, value)
 
     @property
     def shape(self) -> Shape:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import geometry
+from fastconv.graph import Graph, Value
 from fastconv.nn import checks
 from fastconv.nn.ranked import Ranked
 from fastconv.typing import Array, Padding, Shape, Size
@@ -71,6 +72,12 @@ class _MaxPool(_Pool):
         y, indices = self.operation("max_pool{}d", x, *options, True)
         self.keep(indices, np.shape(x))
         return (y, indices) if self.return_indices else y
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """The operation, with its geometry."""
+        if self.return_indices:
+            raise TypeError(f"{self!r} gives two arrays: no other layer takes them")
+        return graph.add("max_pool", (x,), self.output_shape(x.shape), geometry=self._pooling(x.shape[2:]))
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x: each window's goes to its largest pixel."""
@@ -150,6 +157,12 @@ class _AvgPool(_Pool):
         y: Array = self.operation("avg_pool{}d", x, *self._options())
         self.keep(np.shape(x))
         return y
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """The operation, with its geometry and what it divides by."""
+        shape = self._pooling(x.shape[2:])
+        counts = geometry.window_counts(shape, self.count_include_pad, self.divisor_override)
+        return graph.add("avg_pool", (x,), self.output_shape(x.shape), geometry=shape, counts=counts)
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x: each window's is shared out among its pixels."""

@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from fastconv.graph import Graph, Value
 from fastconv.nn import checks
 from fastconv.nn.module import Module
 from fastconv.typing import Array, Shape, Size
@@ -17,6 +18,10 @@ class _Reshape(Module):
         y = np.reshape(x, self.output_shape(np.shape(x)))
         self.keep(np.shape(x))
         return y
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """The same numbers in another shape."""
+        return graph.add("reshape", (x,), self.output_shape(x.shape))
 
     def backward(self, grad_output: Array) -> Array:
         """grad_output in x's shape."""

@@ -5,12 +5,12 @@ step.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastconv import backends
+from fastconv import backends, threads
 from fastconv.nn import Parameter, checks
 from fastconv.typing import Array
 
@@ -54,6 +54,47 @@ class Optimizer(ABC):
             self._move(data, np.require(parameter.grad, dtype, ["C"]), kept)
             if data is not parameter.data:  # float16 was computed in float32
                 parameter.data[...] = data
+
+    def bound_to(self, gradients: Sequence[tuple[Parameter, Array]]) -> Callable[[], bool] | None:
+        """`step` for gradients that lie in these arrays, as one program: None where there is none.
+
+        The function returns False, and nothing has moved, once it does not fit the optimizer any more.
+        """
+        training, grads = backends.optional("network_training"), {id(p): grad for p, grad in gradients}
+        own = type(self).step is Optimizer.step and type(self)._move in (SGD._move, Adam._move)
+        if training is None or not own or any(id(parameter) not in grads for parameter in self.parameters):
+            return None
+        if len({parameter.dtype for parameter in self.parameters}) > 1 or len({bool(kept) for kept in self._kept}) > 1:
+            return None
+        kept, names = self._kept, self._moments()
+        arrays = [one if one else self._empty(p.data) for one, p in zip(kept, self.parameters, strict=True)]
+        data = [parameter.data for parameter in self.parameters]
+        moments = [[one[name] for one in arrays] for name in names] or [[None] * len(data)]
+        update = training.Update(
+            self._rule, data, [grads[id(p)] for p in self.parameters], moments, threads.get_num_threads()
+        )
+
+        def step() -> bool:
+            alike = self._kept is kept and self._moments() == names
+            if not alike or any(p.data is not array for p, array in zip(self.parameters, data, strict=True)):
+                return False
+            first = bool(names) and not kept[0]
+            if first:
+                for mine, array in zip(kept, arrays, strict=True):
+                    mine.update(array)
+            return self._update(update, first)
+
+        return step
+
+    _rule = ""
+
+    def _moments(self) -> list[str]:
+        """The names of the arrays that are kept for each parameter."""
+        return [name for name, value in self._empty(np.empty(0)).items() if isinstance(value, np.ndarray)]
+
+    def _update(self, update: Callable[..., None], first: bool) -> bool:
+        """Move all parameters by the backend's program; False if they can't be moved together."""
+        raise NotImplementedError
 
     @abstractmethod
     def _move(self, data: Array, grad: Array, kept: dict[str, Any]) -> None:
@@ -173,6 +214,16 @@ class SGD(Optimizer):
             )
         super().__init__(parameters, lr, **numbers, nesterov=bool(nesterov))
 
+    _rule = "sgd"
+
+    def _moments(self) -> list[str]:
+        return super()._moments() if self._numbers["momentum"] != 0 else []
+
+    def _update(self, update: Callable[..., None], first: bool) -> bool:
+        n = self._numbers
+        update(self.lr, n["momentum"], n["dampening"], n["weight_decay"], n["nesterov"], first)
+        return True
+
     def _move(self, data: Array, grad: Array, kept: dict[str, Any]) -> None:
         first = not kept
         if first and self._numbers["momentum"] != 0:
@@ -226,6 +277,7 @@ class Adam(Optimizer):
     """
 
     decoupled = False
+    _rule = "adam"
 
     def __init__(
         self,
@@ -246,6 +298,15 @@ class Adam(Optimizer):
             eps=checks.at_least(eps, "eps", 0),
             weight_decay=checks.at_least(weight_decay, "weight_decay", 0),
         )
+
+    def _update(self, update: Callable[..., None], first: bool) -> bool:
+        n, step = self._numbers, self._kept[0]["step"]
+        if any(kept["step"] != step for kept in self._kept):
+            return False
+        for kept in self._kept:
+            kept["step"] += 1
+        update(step + 1, self.lr, n["beta1"], n["beta2"], n["eps"], n["weight_decay"], self.decoupled)
+        return True
 
     def _move(self, data: Array, grad: Array, kept: dict[str, Any]) -> None:
         if not kept:

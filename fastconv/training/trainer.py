@@ -5,10 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv import functional
+from fastconv import binding, functional
 from fastconv.datasets import Split
+from fastconv.graph import UnforeseenError
 from fastconv.nn import Module, checks
 from fastconv.optim import Optimizer, Schedule, clip_grad_norm
+from fastconv.training.profile import Profile
+from fastconv.training.steps import BoundStep, bound_step
 from fastconv.typing import Array, ArrayLike
 
 Loss = Callable[[Array, Any], tuple[Any, Array]]
@@ -84,9 +87,11 @@ class Trainer:
         if clip_norm is not None and not clip_norm >= 0:
             raise ValueError(f"clip_norm is {clip_norm!r}: None is accepted, or a number of at least 0")
         self.model, self.optimizer, self.schedule, self.clip_norm = model, optimizer, schedule, clip_norm
+        self.loss_name = loss if isinstance(loss, str) else None
         self.loss = named_loss(loss) if isinstance(loss, str) else loss
         if not callable(self.loss):
             raise TypeError(f"loss is {loss!r}: a name is accepted, or a function of (y, target)")
+        self._bindings = binding.Bindings()
         self._classifies = loss == "cross_entropy"
 
     def step(self, x: ArrayLike, y: ArrayLike) -> float:
@@ -109,23 +114,90 @@ class Trainer:
         TypeError, ValueError
             What the layers and the loss raise on bad input; the model is then what it was.
         """
-        state, drawn = self._buffers(), self.model.random_state()
-        self.model.train()
-        self.optimizer.zero_grad()
-        try:
-            loss, grad = self.loss(self.model(np.asarray(x)), y)
-            self.model.backward(grad)
-            if self.clip_norm is not None:
-                clip_grad_norm(self.optimizer.parameters, self.clip_norm)
-            self.optimizer.step()
-        except Exception:
-            self.model.load_state_dict(state, strict=False)
-            self.model.load_random_state(drawn)
-            self.optimizer.zero_grad()
-            raise
+        images: Array = np.asarray(x)
+        loss = self._bound_step(images, y)
+        if loss is None:
+            loss = self._whole(self._step_by_layers, images, y)
+        assert loss is not None  # of layers there is always one
         if self.schedule is not None and self.schedule.every == "step":
             self.schedule.step()
+        return loss
+
+    def profile(self, x: ArrayLike, y: ArrayLike) -> Profile:
+        """Where the time of a step on such a batch goes; the trainer is afterwards what it was before.
+
+        Parameters
+        ----------
+        x, y
+            As in `step`.
+
+        Returns
+        -------
+        Profile
+            Its text is a table: kernel, time, part of a step, part of the machine's roof.
+
+        Raises
+        ------
+        RuntimeError
+            If the model can't be bound to such a batch, so that there are no kernels but the layers' own.
+        TypeError, ValueError
+            As `step`.
+        """
+        images, before = np.asarray(x), self.state_dict()
+        try:
+            self.step(images, y)
+            step = self._bound(images, y)
+            if step is None or not isinstance(step, BoundStep):
+                raise RuntimeError("the model is not bound to such a batch: its layers are called one by one")
+            return step.profile(images, y)
+        finally:
+            self.load_state_dict(before)
+
+    def _bound(self, x: Array, y: ArrayLike) -> BoundStep | None:
+        """The step on the network that the model is bound to for such a batch; None if there is none."""
+        form = (y.shape, y.dtype) if isinstance(y, np.ndarray) else None
+        self._key = x.shape, x.dtype, form, self.loss, binding.setting()
+        found: BoundStep | None = self._bindings.get(self.model, self._key, lambda: bound_step(self, x, y))
+        return found
+
+    def _bound_step(self, x: Array, y: ArrayLike) -> float | None:
+        """A step on the network that the model is bound to for x; None, and nothing has changed, if there is none."""
+        if not self._bindings.lock.acquire(blocking=False):
+            return None
+        try:
+            step = self._bound(x, y)
+            if step is None:
+                return None
+            return self._whole(step, x, y) if step.careful else step(x, y)
+        except UnforeseenError:
+            self._bindings.drop(self._key)
+            return None
+        finally:
+            self._bindings.lock.release()
+
+    def _step_by_layers(self, x: Array, y: ArrayLike) -> float:
+        """A step that calls layer after layer."""
+        self.model.train()
+        self.optimizer.zero_grad()
+        loss, grad = self.loss(self.model(x), y)
+        self.model.backward(grad)
+        if self.clip_norm is not None:
+            clip_grad_norm(self.optimizer.parameters, self.clip_norm)
+        self.optimizer.step()
         return float(loss)
+
+    def _whole(self, step: Callable[[Array, ArrayLike], float | None], x: Array, y: ArrayLike) -> float | None:
+        """A step, or all as it was: where it raises, or gives no loss."""
+        state, drawn = self._buffers(), self.model.random_state()
+        loss = None
+        try:
+            loss = step(x, y)
+        finally:
+            if loss is None:
+                self.model.load_state_dict(state, strict=False)
+                self.model.load_random_state(drawn)
+                self.optimizer.zero_grad()
+        return loss
 
     def _buffers(self) -> dict[str, Array]:
         """Copies of what a forward pass changes: the running statistics of normalisation."""

@@ -39,6 +39,7 @@ class Plan:
     threads: int
     in_place: bool
     finite_weights: bool  # whether it must not be used for others; the workspace begins with what was found
+    neighbours: int  # images of a task, or groups where there are several
     copied: int  # numbers that all tasks copy into their strips
     no_bias: Array
     program: Program
@@ -269,7 +270,7 @@ class Layout:
         no_bias = np.zeros(sum_.groups * sum_.filters, f"f{item}")
         copied = 0 if self.in_place else self.tasks * self.run * strip.channel * sum_.channels // item
         sizes = self.tasks, workspace, self.threads
-        return Plan(sum_, tile, *sizes, self.in_place, careful, copied, no_bias, program, tuple(kept))
+        return Plan(sum_, tile, *sizes, self.in_place, careful, self.run, copied, no_bias, program, tuple(kept))
 
     def panel_body(self) -> Any:
         """The body with the tile."""

@@ -1,0 +1,123 @@
+"""Bound networks: a graph lowered to tables of steps over arrays of its own, run many times.
+
+Each operation of a graph says, in `OPERATIONS`, which steps compute it and which its gradients; they are those that the
+unbound operation takes, so that the bits are the same. Gradients go back from the output; one that reaches a value on
+several ways is summed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.cpu import network_rewrites
+from fastconv.backends.cpu.finite import program as finite_program
+from fastconv.backends.cpu.lowering import Lowering
+from fastconv.backends.cpu.network_operations import OPERATIONS
+from fastconv.backends.cpu.network_training import Loss, bound_loss
+from fastconv.backends.cpu.roof import fma_roof
+from fastconv.backends.cpu.table import Table
+from fastconv.graph import Graph, Value
+from fastconv.typing import Shape
+
+
+class Network:
+    """A graph's program, its arrays and its parameters' gradients.
+
+    Parameters
+    ----------
+    graph : Graph
+    training : bool
+        Whether there is a backward pass, for which activations are kept.
+    threads : int
+
+    Attributes
+    ----------
+    input, output, grad_output : array
+        Fill `input`, call `forward`, read `output`; fill `grad_output`, call `backward`.
+    gradients : list of (Parameter, array)
+        Where the backward pass leaves what it is called for.
+    opaque : bool
+        Whether there are layers that are called as they are.
+    """
+
+    def __init__(self, graph: Graph, training: bool, threads: int) -> None:
+        network_rewrites.rewrite(graph, training, threads)
+        low = Lowering(graph, training, threads)
+        self.opaque = low.opaque
+        self.input = low.arrays[graph.input] = low.new(graph.input.shape)
+        remaining = {value: len(graph.users(value)) for value in graph.values}
+        for value in graph.values[1:]:
+            OPERATIONS[value.operation].forward(low, value)
+            if not training:
+                release(low, value, remaining)
+        self.output = low.array(graph.output)
+        self._forward, self._backward = low.table, Table(threads)
+        if training:
+            low.table = self._backward
+            self.grad_output = low.new(graph.output.shape)
+            low.accumulate(graph.output, self.grad_output)
+            for value in reversed(graph.values[1:]):
+                found = low.grad(value)
+                if found is not None:
+                    OPERATIONS[value.operation].backward(low, value, *found)
+        self._forward.freeze()
+        self._backward.freeze()
+        self.gradients, self.counters = list(low.gradients.values()), low.counters
+        self._spoiled, self.may_spoil = low.spoiled, low.may_spoil
+        self._weights, self._flag = Table(threads), np.zeros(8, np.int64)
+        self._check_weights(low)
+        self.low = low
+
+    def _check_weights(self, low: Lowering) -> None:
+        for weight in {id(weight): weight for weight in low.weights}.values():
+            program = finite_program(weight.size, low.item)
+            self._weights.program("finite", program, weight, self._flag, threads=low.threads)
+        self._weights.freeze()
+
+    def usable(self) -> bool:
+        """Whether the weights are such that this program computes what the layers would."""
+        if not self._weights.rows:
+            return True
+        self._flag[0] = 0
+        self._weights()
+        return not self._flag[0]
+
+    def loss(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Loss | None:
+        """The loss of that name with its gradient, for targets of a shape; None if it has no steps."""
+        return bound_loss(name, self, shape, dtype, self._forward.threads)
+
+    def forward(self) -> None:
+        """Compute `output`."""
+        self._forward()
+        for counter in self.counters:
+            counter += 1
+
+    def backward(self) -> bool:
+        """Compute all gradients; False if they must not be used, as numbers that are not finite have spread."""
+        self._backward()
+        if self._spoiled[0]:
+            self._spoiled[0] = 0
+            return False
+        return True
+
+    def profile(self) -> tuple[list[tuple[str, float, int]], list[tuple[str, float, int]]]:
+        """(name, seconds, flops) of each step, forward and backward."""
+        return self._forward.profile(), self._backward.profile()
+
+    def roof(self) -> float:
+        """FLOP/s that the machine can do in numbers such as these, on as many threads."""
+        return fma_roof(self.output.itemsize, self._forward.threads)
+
+
+def release(low: Lowering, value: Value, remaining: dict[Value, int]) -> None:
+    """In evaluation, arrays whose last user was this value serve again."""
+    for x in value.inputs:
+        remaining[x] -= 1
+    output = low.graph.output
+    needed = [other for other in low.arrays if remaining[other] > 0 or other in (low.graph.input, output)]
+    alive = {low.arrays[other].ctypes.data for other in needed}
+    for x in list(low.arrays):
+        if remaining[x] == 0 and x is not low.graph.output and low.arrays[x].ctypes.data not in alive:
+            low.drop(low.arrays.pop(x))

@@ -1,0 +1,265 @@
+"""Tables of steps with their arguments: what a bound network runs, as one native call where no layer is Python's.
+
+A row is a step, which may have a condition: a word that must be 0, or must not. Steps of which each belongs to one
+image can be chained: a task of the chain takes an image through all of them, while it stays in the thread's caches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.backends.cpu import launching
+from fastconv.backends.cpu.kernels import AXES, INT, Kernel
+from fastconv.backends.cpu.native import Program, address, body, call, code, set_word, share_out, word
+from fastconv.backends.cpu.steps import Step
+from fastconv.typing import Array
+
+ROW = 7  # words: code, plan, arrays, tasks, parts, the condition's address (0: none), whether its word is to be 0
+CODE, PLAN, ARRAYS, TASKS, PARTS, CONDITION, ABSENT = range(ROW)
+LINK = 4  # words of a chain's step: code, plan, arrays, tasks of an image
+
+
+@body
+def chained(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+    """Images from first to end, each through all steps of the chain; `plan` is their table, its length at `arrays`."""
+    for image in range(first, end):
+        for link in range(plan, plan + 8 * LINK * word(arrays, 0), 8 * LINK):
+            tasks = word(link, TASKS)
+            call(word(link, CODE), word(link, PLAN), word(link, ARRAYS), image * tasks, (image + 1) * tasks, thread)
+
+
+@body
+def cleared(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+    """A word becomes 0."""
+    set_word(word(arrays, 0), 0, 0)
+
+
+@body
+def joined(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+    """A word becomes one or another, bit by bit."""
+    set_word(word(arrays, 0), 0, word(word(arrays, 1), 0) | word(word(arrays, 2), 0))
+
+
+@body
+def table_parallel(threads, table, rows):  # type: ignore[no-untyped-def]
+    """The rows of a table in order, on threads."""
+    for row in range(table, table + 8 * ROW * rows, 8 * ROW):
+        condition = word(row, CONDITION)
+        if condition == 0 or (word(condition, 0) == 0) == (word(row, ABSENT) != 0):
+            tasks, parts = word(row, TASKS), word(row, PARTS)
+            if parts > 0 and tasks > 1:
+                share_out(word(row, CODE), word(row, PLAN), word(row, ARRAYS), tasks, parts, threads)
+            else:
+                call(word(row, CODE), word(row, PLAN), word(row, ARRAYS), 0, tasks, 0)
+
+
+@body
+def table_serial(threads, table, rows):  # type: ignore[no-untyped-def]
+    """The rows of a table in order, on this thread."""
+    for row in range(table, table + 8 * ROW * rows, 8 * ROW):
+        condition = word(row, CONDITION)
+        if condition == 0 or (word(condition, 0) == 0) == (word(row, ABSENT) != 0):
+            call(word(row, CODE), word(row, PLAN), word(row, ARRAYS), 0, word(row, TASKS), 0)
+
+
+def block(places: Sequence[int]) -> Array:
+    """The addresses as a kernel finds them."""
+    return np.array([*places, 0], np.int64)
+
+
+class Row(NamedTuple):
+    """A step as it is in the table, with a name for profiles."""
+
+    name: str
+    code: int
+    plan: int
+    arrays: Array
+    tasks: int
+    parts: int
+    condition: int = 0
+    absent: int = 0
+    images: int = 0
+    flops: int = 0
+    early: bool = False
+    alone: bool = False  # whether there is a workspace for one thread only
+
+
+class Table:
+    """Rows, and Python's own steps between them.
+
+    `add`, `program`, `kernel` and `python` append; `freeze` ends that. The addresses of an array that changes from
+    one run to the next are set with `place`.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.rows: list[Row | Callable[[], object]] = []
+        self.held: list[Any] = []
+        self._segments: list[tuple[int, int] | Callable[[], object]] = []
+        self._condition: tuple[int, int] = (0, 0)
+
+    def when(self, word: Array | None, absent: bool = False) -> None:
+        """Steps that follow run only if this int64 is not 0, or (absent) is 0; None: always."""
+        self._condition = (0, 0) if word is None else (address(word), int(absent))
+        self.held.append(word)
+
+    def add(self, *steps: Step) -> None:
+        """Steps of bodies."""
+        for step in steps:
+            parameters = np.array(step.parameters, np.int64)
+            self.held += [parameters, step.arrays]
+            places = [0 if array is None else address(array) for array in step.arrays]
+            self._row(
+                Row(step.name, code(step.body), address(parameters), block(places), step.tasks, step.parts),
+                (step.images, step.flops, step.early),
+            )
+
+    def program(self, name: str, program: Program, *arrays: Any, threads: int, images: int = 0, flops: int = 0) -> None:
+        """The steps of a program that was planned for so many threads, on these arrays."""
+        self.held += [program, arrays]
+        places = [0 if array is None else address(array) for array in arrays]
+        last = program.steps - 1
+        for index, (kernel, plan, tasks, parts) in enumerate(program.table.tolist()):
+            row = Row(name, kernel, plan, block(places), tasks, parts if threads > 1 else 0, alone=threads < 2)
+            if index == last:
+                self._row(row, (images if images and tasks % images == 0 else 0, flops, False))
+            else:
+                self._row(row._replace(name=f"{name}: step {index + 1}"), (0, 0, images > 0))
+
+    def kernel(self, kernel: Kernel, tasks: int, *args: Any, parts: int = 4, early: bool = False) -> None:
+        """A kernel over arrays and numbers."""
+        kinds, places = [], []
+        for value in args:
+            if isinstance(value, int | np.integer):
+                kinds.append(INT)
+                places.append(int(value))
+                continue
+            array = np.asarray(value)
+            self.held.append(array)
+            kinds.append(AXES * array.dtype.num + array.ndim)
+            places.append(id(array))
+        key = tuple(kinds)
+        address_ = kernel.codes.get(key) or kernel.compile(key)
+        self._row(Row(kernel.__name__, address_, 0, block(places), tasks, parts), (0, 0, early))
+
+    def python(self, call: Callable[[], object]) -> None:
+        """A step that Python does."""
+        self.rows.append(call)
+
+    def clear(self, flag: Array) -> None:
+        """Make a word 0."""
+        self.add(Step("clear", cleared, (), (flag,), 1, 0))
+
+    def either(self, a: Array, b: Array, flag: Array) -> None:
+        """Make a word a or b, bit by bit."""
+        self.add(Step("either", joined, (), (flag, a, b), 1, 0))
+
+    def _row(self, row: Row, more: tuple[int, int, bool]) -> None:
+        condition, absent = self._condition
+        images, flops, early = more
+        found = row._replace(condition=condition, absent=absent, images=images, flops=flops, early=early)
+        self.rows.append(found)
+
+    def freeze(self) -> None:
+        """Make the table of the rows, and of runs of neighbours that can be chained one row each."""
+        native: list[list[int]] = []
+        self.profiled: list[Row | Callable[[], object]] = []
+        begin = 0
+        for step in chains(self.rows, self.held):
+            self.profiled.append(step)
+            if isinstance(step, Row):
+                native.append(self._words(step))
+            else:
+                self._segments += [(begin, len(native) - begin), step]
+                begin = len(native)
+        self._segments.append((begin, len(native) - begin))
+        self.table = np.array(native, np.int64).reshape(-1, ROW)
+        self._calls = [s if callable(s) else (address(self.table) + 8 * ROW * s[0], s[1]) for s in self._segments]
+        self._calls = [s for s in self._calls if callable(s) or s[1]]
+
+    @staticmethod
+    def _words(row: Row) -> list[int]:
+        return [row.code, row.plan, address(row.arrays), row.tasks, row.parts, row.condition, row.absent]
+
+    def places(self, array: Array) -> list[Array]:
+        """The words that hold an array's address, each as an array of one."""
+        at = address(array)
+        blocks = [row.arrays for row in self.rows if isinstance(row, Row)]
+        return [block[i : i + 1] for block in blocks for i in np.flatnonzero(block == at)]
+
+    def __call__(self) -> None:
+        """Run all."""
+        threads = self.threads
+        for segment in self._calls:
+            if callable(segment):
+                segment()
+            elif threads > 1:
+                launching.launch(table_parallel, table_serial, threads, *segment)
+            else:
+                table_serial(1, *segment)
+
+    def profile(self, repeats: int = 5) -> list[tuple[str, float, int]]:
+        """(name, seconds, flops) of each step, the least of some runs of it alone."""
+        found = []
+        for row in self.profiled:
+            name = row.name if isinstance(row, Row) else getattr(row, "__name__", "layer")
+            flops = row.flops if isinstance(row, Row) else 0
+            words = np.array([self._words(row)], np.int64) if isinstance(row, Row) else None
+            times = []
+            for _ in range(repeats):
+                start = time.perf_counter()
+                if words is None:
+                    row()  # type: ignore[operator]
+                elif self.threads > 1:
+                    launching.launch(table_parallel, table_serial, self.threads, address(words), 1)
+                else:
+                    table_serial(1, address(words), 1)
+                times.append(time.perf_counter() - start)
+            found.append((name, min(times), flops))
+        return found
+
+
+def chains(rows: list[Row | Callable[[], object]], held: list[Any]) -> list[Row | Callable[[], object]]:
+    """The rows with neighbours of as many images, and under the same condition, made one row."""
+    found: list[Row | Callable[[], object]] = []
+    run: list[Row] = []
+
+    def close() -> None:
+        found.extend(run if len(run) < 2 else [chain(run, held)])
+        run.clear()
+
+    for row in rows:
+        if run and isinstance(row, Row) and row.early:
+            found.append(row)
+            continue
+        joins = isinstance(row, Row) and row.images > 1
+        if run and not (joins and same(run[0], row)):
+            close()
+        if joins:
+            run.append(row)  # type: ignore[arg-type]
+        else:
+            found.append(row)
+    close()
+    return found
+
+
+def same(first: Row, row: Any) -> bool:
+    """Whether two rows have as many images and the same condition."""
+    return (first.images, first.condition, first.absent) == (row.images, row.condition, row.absent)
+
+
+def chain(run: list[Row], held: list[Any]) -> Row:
+    """One row of several."""
+    images = run[0].images
+    links = np.array([(row.code, row.plan, address(row.arrays), row.tasks // images) for row in run], np.int64)
+    count = np.array([len(run)], np.int64)
+    held += [links, count]
+    parts = 0 if any(row.alone for row in run) else max(row.parts for row in run)
+    name, flops = " + ".join(row.name for row in run), sum(row.flops for row in run)
+    return Row(
+        name, code(chained), address(links), count, images, parts, run[0].condition, run[0].absent, images, flops
+    )

@@ -1,0 +1,115 @@
+"""A trainer's step on a bound network: forward pass, loss, backward pass and update, over arrays that are there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastconv import binding
+from fastconv.nn.module import bind, calling
+from fastconv.optim import clip_grad_norm
+from fastconv.training.profile import Profile
+from fastconv.typing import Array
+
+if TYPE_CHECKING:
+    from fastconv.training.trainer import Trainer
+
+# Losses that look at the network's output, too, before they take it.
+STEPS = 20  # that a profile takes
+LATE = {"binary_cross_entropy"}
+
+
+class BoundStep:
+    """The step for batches of one shape.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    network : the backend's network
+    target : Any
+        Such as come with these batches; only arrays take no detour through Python's own loss.
+    """
+
+    def __init__(self, trainer: Trainer, network: Any, target: Any) -> None:
+        self.trainer, self.network = trainer, network
+        named = trainer.loss_name is not None and isinstance(target, np.ndarray)
+        self.loss = network.loss(trainer.loss_name, target.shape, target.dtype) if named else None
+        moved = network.may_spoil and network.counters  # statistics that a pass that is done again would move twice
+        self.careful = bool(network.opaque or moved or self.loss is None or trainer.loss_name in LATE)
+        self._updates: tuple[Any, Any] = (None, None)
+
+    def __call__(self, x: Array, y: Any) -> float | None:
+        """The loss; None, and nothing has changed, if this batch is not one for it."""
+        network = self.network
+        if not network.usable() or not (self.loss is None or self.loss.accepts(y)):
+            return None
+        network.input[...] = x
+        if network.opaque:
+            self.trainer.optimizer.zero_grad()
+            with calling():
+                return self._run(y)
+        return self._run(y)
+
+    def _run(self, y: Any) -> float | None:
+        trainer, network = self.trainer, self.network
+        network.forward()
+        if self.loss is None:
+            loss, network.grad_output[...] = trainer.loss(network.output.copy(), y)
+        else:
+            loss = self.loss()
+            if loss is None:
+                return None
+        if not network.backward():
+            return None
+        for parameter, gradient in network.gradients:
+            parameter.grad = gradient
+        if trainer.clip_norm is not None:
+            clip_grad_norm(trainer.optimizer.parameters, trainer.clip_norm)
+            for parameter, gradient in network.gradients:
+                gradient[...] = parameter.grad
+        self._update()
+        return float(loss)
+
+    def profile(self, x: Array, y: Any) -> Profile:
+        """Where the time of a step goes; the trainer is moved by some steps."""
+        times = []
+        for _ in range(STEPS):
+            start = time.perf_counter()
+            self(x, y)
+            times.append(time.perf_counter() - start)
+        forward, backward = self.network.profile()
+        between = [] if self.loss is None else self.loss.profile()
+        update = self._updates[1]
+        times_of_update = [] if update is None else [("update", _least(update), 0)]
+        rows = *forward, *between, *backward, *times_of_update
+        return Profile(rows, min(times), self.network.roof())
+
+    def _update(self) -> None:
+        """The optimizer's step: one program, if it has one for these gradients."""
+        optimizer = self.trainer.optimizer
+        if self._updates[0] is not optimizer:
+            self._updates = optimizer, None if self.network.opaque else optimizer.bound_to(self.network.gradients)
+        update = self._updates[1]
+        if update is None or not update():
+            optimizer.step()
+            self._updates = (None, None)
+
+
+def _least(call: Callable[[], object]) -> float:
+    """The least seconds of some calls."""
+    times = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def bound_step(trainer: Trainer, x: Array, y: Any) -> BoundStep | None:
+    """The step for batches of these shapes; None if the model can't be bound to them."""
+    graph = binding.graph_of(trainer.model, bind, x.shape, x.dtype, True)
+    network = binding.bound(graph, True)
+    return None if network is None else BoundStep(trainer, network, y)
