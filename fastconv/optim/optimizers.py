@@ -5,12 +5,12 @@ step.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fastconv import backends, threads
+from fastconv import backends
 from fastconv.nn import Parameter, checks
 from fastconv.typing import Array
 
@@ -55,38 +55,13 @@ class Optimizer(ABC):
             if data is not parameter.data:  # float16 was computed in float32
                 parameter.data[...] = data
 
-    def bound_to(self, gradients: Sequence[tuple[Parameter, Array]]) -> Callable[[], bool] | None:
-        """`step` for gradients that lie in these arrays, as one program: None where there is none.
+    _rule = ""  # what bound networks' programs call it
 
-        The function returns False, and nothing has moved, once it does not fit the optimizer any more.
-        """
-        training, grads = backends.optional("network_training"), {id(p): grad for p, grad in gradients}
-        own = type(self).step is Optimizer.step and type(self)._move in (SGD._move, Adam._move)
-        if training is None or not own or any(id(parameter) not in grads for parameter in self.parameters):
-            return None
-        if len({parameter.dtype for parameter in self.parameters}) > 1 or len({bool(kept) for kept in self._kept}) > 1:
-            return None
-        kept, names = self._kept, self._moments()
-        arrays = [one if one else self._empty(p.data) for one, p in zip(kept, self.parameters, strict=True)]
-        data = [parameter.data for parameter in self.parameters]
-        moments = [[one[name] for one in arrays] for name in names] or [[None] * len(data)]
-        update = training.Update(
-            self._rule, data, [grads[id(p)] for p in self.parameters], moments, threads.get_num_threads()
-        )
-
-        def step() -> bool:
-            alike = self._kept is kept and self._moments() == names
-            if not alike or any(p.data is not array for p, array in zip(self.parameters, data, strict=True)):
-                return False
-            first = bool(names) and not kept[0]
-            if first:
-                for mine, array in zip(kept, arrays, strict=True):
-                    mine.update(array)
-            return self._update(update, first)
-
-        return step
-
-    _rule = ""
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class with a step of its own has no program."""
+        super().__init_subclass__(**options)
+        if vars(cls).keys() & {"step", "_move"} and "_rule" not in vars(cls):
+            cls._rule = ""
 
     def _moments(self) -> list[str]:
         """The names of the arrays that are kept for each parameter."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from fastconv import binding
 from fastconv.nn.module import bind, calling
 from fastconv.optim import clip_grad_norm
+from fastconv.optim.bound import BoundUpdate, bound_update
 from fastconv.training.profile import Profile
 from fastconv.typing import Array
 
@@ -62,15 +62,19 @@ class BoundStep:
             loss = self.loss()
             if loss is None:
                 return None
-        if not network.backward():
+        update = self._update() if trainer.clip_norm is None else None
+        if not network.backward(whole=update is None):
             return None
         for parameter, gradient in network.gradients:
             parameter.grad = gradient
+        if update is not None and update():
+            return float(loss)
+        if update is not None:  # it was another optimizer's
+            network.end()
+            self._updates = (None, None)
         if trainer.clip_norm is not None:
             clip_grad_norm(trainer.optimizer.parameters, trainer.clip_norm)
-            for parameter, gradient in network.gradients:
-                gradient[...] = parameter.grad
-        self._update()
+        trainer.optimizer.step()
         return float(loss)
 
     def profile(self, x: Array, y: Any) -> Profile:
@@ -80,32 +84,17 @@ class BoundStep:
             start = time.perf_counter()
             self(x, y)
             times.append(time.perf_counter() - start)
-        forward, backward = self.network.profile()
-        between = [] if self.loss is None else self.loss.profile()
         update = self._updates[1]
-        times_of_update = [] if update is None else [("update", _least(update), 0)]
-        rows = *forward, *between, *backward, *times_of_update
-        return Profile(rows, min(times), self.network.roof())
+        rows = self.network.profile(self.loss, None if update is None else update.program)
+        return Profile(tuple(rows), min(times), self.network.roof())
 
-    def _update(self) -> None:
-        """The optimizer's step: one program, if it has one for these gradients."""
+    def _update(self) -> BoundUpdate | None:
+        """The optimizer's step as a program that computes what gradients are left, if it has one for these."""
         optimizer = self.trainer.optimizer
         if self._updates[0] is not optimizer:
-            self._updates = optimizer, None if self.network.opaque else optimizer.bound_to(self.network.gradients)
-        update = self._updates[1]
-        if update is None or not update():
-            optimizer.step()
-            self._updates = (None, None)
-
-
-def _least(call: Callable[[], object]) -> float:
-    """The least seconds of some calls."""
-    times = []
-    for _ in range(STEPS):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+            self._updates = optimizer, bound_update(optimizer, self.network)
+        found: BoundUpdate | None = self._updates[1]
+        return found
 
 
 def bound_step(trainer: Trainer, x: Array, y: Any) -> BoundStep | None:

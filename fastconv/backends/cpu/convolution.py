@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
 from typing import Any
-
-import numpy as np
 
 from fastconv import threads
 from fastconv.backends.cpu import fourier, outputs, plain, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose, direct_plan
 from fastconv.backends.cpu.finite import all_finite
-from fastconv.backends.cpu.kernels import kernel_of_sums
+from fastconv.backends.cpu.plane_sums import channel_sums
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -116,17 +113,4 @@ def run(plan: Any, x: Array, weight: Array, bias: Array, y: Array) -> bool:
 
 def convolution_bias_grad(grad_output: Array) -> Array:
     """grad_bias[o] = sum over n, p of grad_output[n, o, p]."""
-    grad_bias = np.empty(grad_output.shape[1], grad_output.dtype)
-    sum_pixels(grad_bias.size, grad_output.reshape(*grad_output.shape[:2], prod(grad_output.shape[2:])), grad_bias)
-    return grad_bias
-
-
-@kernel_of_sums
-def sum_pixels(grad, grad_bias, first, end):  # type: ignore[no-untyped-def]
-    """grad_bias[o] = sum over n, p of grad[n, o, p], in float64."""
-    for o in range(first, end):
-        total = 0.0
-        for n in range(grad.shape[0]):
-            for p in range(grad.shape[2]):
-                total += grad[n, o, p]
-        grad_bias[o] = total
+    return channel_sums(grad_output)

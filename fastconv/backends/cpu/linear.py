@@ -19,6 +19,7 @@ from fastconv.typing import Array
 
 SMALL = 100_000  # multiply-adds, or numbers that are read, below which one thread is faster
 STRIP = 512  # columns of a task of `outers`: a few kilobytes of each row
+ENOUGH = 8  # tasks
 MANY, SHORT = 8, 64  # rows of x from which on, and features in up to which, the weight is turned
 BLOCK = 64  # rows that are summed at a time: a strip of them stays in the second-level cache
 
@@ -102,8 +103,11 @@ def dots(rows: int, columns: int, depth: int, item: int, biased: bool, count: in
         products.BIAS_STEP: item if biased else 0,
     }.items():
         values[place] = value
+    strips = -(-columns // strip)
+    values[products.PARTS] = parts(rows, high, strips)
     kernel = products.dots_body(item, registers.lanes(item), high, wide)
-    return program([(kernel, values, -(-columns // strip), 8)], rows * columns * depth, columns * depth, count)
+    steps = [(kernel, values, strips * values[products.PARTS], 8)]
+    return program(steps, rows * columns * depth, columns * depth, count)
 
 
 def tile(rows: int, registers: int) -> tuple[int, int]:
@@ -117,11 +121,11 @@ def tile(rows: int, registers: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=1024)
 def outers(
-    rows: int, columns: int, depth: int, item: int, turned: bool, count: int, right: bool = False
+    rows: int, columns: int, depth: int, item: int, turned: bool, count: int, right: bool = False, update: int = 0
 ) -> tuple[Program, int]:
     """The program of y (rows, columns) = a times b (depth, columns), and its threads; `turned`: a is (depth, rows).
 
-    `right`: b is (columns, depth) and turned first, and there is a bias.
+    `right`: b is (columns, depth) and turned first, and there is a bias; for `update` see `products.outers_body`.
     """
     registers = vectors()
     lanes = registers.lanes(item)
@@ -140,8 +144,10 @@ def outers(
         products.TURNED: int(right),
     }.items():
         values[place] = value
-    kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)))
-    steps = [(kernel, values, -(-columns // strip), 8)]
+    kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)), update)
+    strips = -(-columns // strip)
+    values[products.PARTS] = parts(rows, high, strips)
+    steps = [(kernel, values, strips * values[products.PARTS], 8)]
     if right:
         steps.insert(0, (products.turned_body(item, lanes), values, -(-columns // lanes), 8))
     return program(steps, rows * columns * depth, (rows + depth) * columns, count)
@@ -151,8 +157,13 @@ def outers(
 def sums(rows: int, columns: int, item: int, count: int) -> tuple[Program, int]:
     """The program of y (columns,) = the sum of a's rows, and its threads."""
     lanes = vectors().lanes(item)
-    step = products.sums_body(item, lanes), [rows, columns], -(-columns // lanes), 8
+    step = products.sums_body(item, lanes), [rows, columns], -(-columns // (products.SUMMED * lanes)), 8
     return program([step], 0, rows * columns, count)
+
+
+def parts(rows: int, tile: int, strips: int) -> int:
+    """Into how many parts rows fall, where strips alone are too few tasks for some threads."""
+    return max(1, min(-(-rows // tile), -(-ENOUGH // strips))) if rows >= 2 * tile and strips < ENOUGH else 1
 
 
 def program(steps: list[Any], products_: int, numbers: int, count: int) -> tuple[Program, int]:

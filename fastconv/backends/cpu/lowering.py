@@ -39,6 +39,7 @@ class Lowering:
         self.gradients: dict[int, tuple[Any, Array]] = {}  # by the parameter's id
         self.weights: list[Array] = []  # that must be finite
         self.made: list[Array] = []  # of weights, by steps
+        self.last_steps: list[Any] = []  # gradients that are computed when all others are there
         self.counters: list[Array] = []  # of which each counts the forward passes
         self.opaque = any(value.operation == "layer" for value in graph.values)
         self._grads: dict[Value, tuple[Any, bool]] = {}

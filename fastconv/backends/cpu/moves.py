@@ -189,37 +189,21 @@ def copy_lanes(e: Emit, source: Value, lanes: Value, target: Value) -> None:
     e.store(e.masked_load(e.first(lanes), source), target)
 
 
-@instruction(2)
-def repeat_row(e: Emit, source: Value, count: Value, target: Value, pitch: Value, rows: Value) -> None:
-    """target[i * pitch + j] = source[j] for j < count, i < rows."""
-    vectors = e.b.sdiv(e.b.add(count, e.long(e.lanes - 1)), e.long(e.lanes))
-
-    def vector(v: Value, _: list[Value]) -> list[Value]:
-        mask, place = e.leading(e.b.sub(count, e.b.mul(v, e.long(e.lanes)))), e.b.mul(v, e.long(e.lanes * e.item))
-        value = e.masked_load(mask, source, place)
-
-        def row(i: Value, __: list[Value]) -> list[Value]:
-            e.masked_store(value, mask, e.at(target, (pitch, i)), place)
-            return []
-
-        e.loop(rows, [], row)
-        return []
-
-    e.loop(vectors, [], vector)
-
-
-@instruction(2)
-def sum_rows(e: Emit, source: Value, pitch: Value, rows: Value, count: Value, target: Value) -> None:
-    """target[j] = sum over i < rows of source[i * pitch + j], in float64, for j < count: not more than the lanes."""
-    d, mask = Emit(e.b, 8, e.lanes), e.leading(count)
+@instruction(3)
+def sum_rows(e: Emit, vectors: int, source: Value, pitch: Value, rows: Value, count: Value, target: Value) -> None:
+    """target[j] = sum over i < rows of source[i * pitch + j], in float64, for j < count: of so many vectors at most."""
+    d, width = Emit(e.b, 8, e.lanes), e.lanes * e.item
+    masks = [e.leading(e.b.sub(count, e.long(v * e.lanes))) for v in range(vectors)]
 
     def row(i: Value, carried: list[Value]) -> list[Value]:
-        line, total = carried
-        number = e.masked_load(mask, line)
-        return [e.at(line, pitch), e.b.fadd(total, number if e.item == 8 else e.b.fpext(number, d.vector))]
+        line, *totals = carried
+        numbers = [e.masked_load(mask, line, v * width) for v, mask in enumerate(masks)]
+        wide = numbers if e.item == 8 else [e.b.fpext(number, d.vector) for number in numbers]
+        return [e.at(line, pitch), *[e.b.fadd(total, number) for total, number in zip(totals, wide, strict=True)]]
 
-    _, total = e.loop(rows, [source, d.zero], row)
-    e.masked_store(total if e.item == 8 else e.b.fptrunc(total, e.vector), mask, target)
+    _, *totals = e.loop(rows, [source, *[d.zero] * vectors], row)
+    for v, (total, mask) in enumerate(zip(totals, masks, strict=True)):
+        e.masked_store(total if e.item == 8 else e.b.fptrunc(total, e.vector), mask, target, v * width)
 
 
 @instruction(2)

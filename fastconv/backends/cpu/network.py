@@ -15,9 +15,9 @@ from fastconv.backends.cpu import network_rewrites
 from fastconv.backends.cpu.finite import program as finite_program
 from fastconv.backends.cpu.lowering import Lowering
 from fastconv.backends.cpu.network_operations import OPERATIONS
-from fastconv.backends.cpu.network_training import Loss, bound_loss
+from fastconv.backends.cpu.network_training import Loss, Update, bound_loss
 from fastconv.backends.cpu.roof import fma_roof
-from fastconv.backends.cpu.table import Table
+from fastconv.backends.cpu.table import Table, profile
 from fastconv.graph import Graph, Value
 from fastconv.typing import Shape
 
@@ -45,7 +45,7 @@ class Network:
     def __init__(self, graph: Graph, training: bool, threads: int) -> None:
         network_rewrites.rewrite(graph, training, threads)
         low = Lowering(graph, training, threads)
-        self.opaque = low.opaque
+        self.opaque, self.threads = low.opaque, threads
         self.input = low.arrays[graph.input] = low.new(graph.input.shape)
         remaining = {value: len(graph.users(value)) for value in graph.values}
         for value in graph.values[1:]:
@@ -62,8 +62,11 @@ class Network:
                 found = low.grad(value)
                 if found is not None:
                     OPERATIONS[value.operation].backward(low, value, *found)
-        self._forward.freeze()
-        self._backward.freeze()
+        self.last_steps, self._end = low.last_steps, Table(threads)
+        for dense in self.last_steps:
+            dense.add_to(self._end, threads)
+        for table in (self._forward, self._backward, self._end):
+            table.freeze()
         self.gradients, self.counters = list(low.gradients.values()), low.counters
         self._spoiled, self.may_spoil = low.spoiled, low.may_spoil
         self._weights, self._flag = Table(threads), np.zeros(8, np.int64)
@@ -86,7 +89,7 @@ class Network:
 
     def loss(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Loss | None:
         """The loss of that name with its gradient, for targets of a shape; None if it has no steps."""
-        return bound_loss(name, self, shape, dtype, self._forward.threads)
+        return bound_loss(name, self, shape, dtype, self.threads)
 
     def forward(self) -> None:
         """Compute `output`."""
@@ -94,21 +97,31 @@ class Network:
         for counter in self.counters:
             counter += 1
 
-    def backward(self) -> bool:
-        """Compute all gradients; False if they must not be used, as numbers that are not finite have spread."""
+    def backward(self, whole: bool = True) -> bool:
+        """Compute all gradients; False if they must not be used, as numbers that are not finite have spread.
+
+        If not `whole`, those of `last_steps` are left to `end` or to an update.
+        """
         self._backward()
         if self._spoiled[0]:
             self._spoiled[0] = 0
             return False
+        if whole:
+            self.end()
         return True
 
-    def profile(self) -> tuple[list[tuple[str, float, int]], list[tuple[str, float, int]]]:
-        """(name, seconds, flops) of each step, forward and backward."""
-        return self._forward.profile(), self._backward.profile()
+    def end(self) -> None:
+        """Compute the gradients of `last_steps`."""
+        self._end()
+
+    def profile(self, loss: Loss | None = None, update: Update | None = None) -> list[tuple[str, float, int]]:
+        """(name, seconds, flops) of each step, of the loss's and of an update's, too."""
+        end = self._end if update is None else update.table
+        return profile([self._forward, *([] if loss is None else loss.tables), self._backward, end])
 
     def roof(self) -> float:
         """FLOP/s that the machine can do in numbers such as these, on as many threads."""
-        return fma_roof(self.output.itemsize, self._forward.threads)
+        return fma_roof(self.output.itemsize, self.threads)
 
 
 def release(low: Lowering, value: Value, remaining: dict[Value, int]) -> None:

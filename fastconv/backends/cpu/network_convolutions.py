@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from fastconv.backends.cpu import (
 )
 from fastconv.backends.cpu import pooled_convolution as pooled
 from fastconv.backends.cpu.activation import apply_slope
-from fastconv.backends.cpu.convolution import route, sum_pixels
+from fastconv.backends.cpu.convolution import route
 from fastconv.backends.cpu.kernels import kernel
+from fastconv.backends.cpu.plane_sums import channel_sum_steps
 from fastconv.backends.cpu.plans import Plan
+from fastconv.backends.cpu.table import Table
 from fastconv.geometry import Convolution
 from fastconv.graph import Value
 from fastconv.typing import Array
@@ -60,9 +62,10 @@ def convolve(
 
 
 def by_image(plan: Any, geometry: Convolution) -> int:
-    """How many images a direct plan's tasks fall into, where none has several."""
-    alone = not isinstance(plan, Plan) or plan.sum.groups > 1 or plan.neighbours == 1
-    return geometry.batch if alone and geometry.batch > 1 else 0
+    """Into how many runs of whole images a direct plan's tasks fall."""
+    several = plan.neighbours if isinstance(plan, Plan) and plan.sum.groups == 1 else 1
+    runs = geometry.batch // several
+    return runs if runs > 1 else 0
 
 
 def convolve_weight_grad(low: Lowering, geometry: Convolution, x: Array, grad: Array, result: Array) -> None:
@@ -84,13 +87,19 @@ def convolve_weight_grad(low: Lowering, geometry: Convolution, x: Array, grad: A
     low.table.when(None)
 
 
-def bias_grad(low: Lowering, parameter: Any, grad: Array) -> None:
-    """The gradient with respect to a bias of each channel."""
+def bias_grad(low: Lowering, parameter: Any, grad: Array) -> Callable[[], None]:
+    """The gradient with respect to a bias of each channel: the steps that go by images, and what adds the others."""
     if parameter is None:
-        return
+        return lambda: None
     result = low.gradient(parameter)
-    low.table.kernel(sum_pixels, result.size, grad.reshape(*grad.shape[:2], prod(grad.shape[2:])), result)
-    low.gradient_is_there(parameter, result)
+    planes, images = channel_sum_steps(grad, result)
+    low.table.add(planes)
+
+    def end() -> None:
+        low.table.add(images)
+        low.gradient_is_there(parameter, result)
+
+    return end
 
 
 def data(parameter: Any) -> Array | None:
@@ -143,13 +152,15 @@ def fold(weight, bias, scale, shift, mean, var, eps, folded, start, first, end):
 def convolution_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
     """Of weight and bias, then of x."""
     weight, (x,), geometry = value.parameters["weight"], value.inputs, value.options["geometry"]
+    end = bias_grad(low, value.parameters["bias"], grad)
+    grad_x = low.new(x.shape) if low.trained(x) else None
+    if grad_x is not None:  # before the weight's: steps that go image by image become one with those before them
+        convolve(low, "input_grad", geometry, grad, weight.data, None, grad_x)
+    end()
     result = low.gradient(weight)
     convolve_weight_grad(low, geometry, low.array(x), grad, result)
     low.gradient_is_there(weight, result)
-    bias_grad(low, value.parameters["bias"], grad)
-    if low.trained(x):
-        grad_x = low.new(x.shape)
-        convolve(low, "input_grad", geometry, grad, weight.data, None, grad_x)
+    if grad_x is not None:
         low.accumulate(x, grad_x)
     if owned:
         low.drop(grad)
@@ -166,13 +177,15 @@ def conv_transpose(low: Lowering, value: Value) -> None:
 def conv_transpose_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
     """Of weight and bias, then of x, which is the convolution itself."""
     weight, (x,), geometry = value.parameters["weight"], value.inputs, value.options["geometry"]
+    end = bias_grad(low, value.parameters["bias"], grad)
+    grad_x = low.new(x.shape) if low.trained(x) else None
+    if grad_x is not None:
+        convolve(low, "forward", geometry, grad, weight.data, None, grad_x)
+    end()
     result = low.gradient(weight)
     convolve_weight_grad(low, geometry, grad, low.array(x), result)
     low.gradient_is_there(weight, result)
-    bias_grad(low, value.parameters["bias"], grad)
-    if low.trained(x):
-        grad_x = low.new(x.shape)
-        convolve(low, "forward", geometry, grad, weight.data, None, grad_x)
+    if grad_x is not None:
         low.accumulate(x, grad_x)
     if owned:
         low.drop(grad)
@@ -234,11 +247,13 @@ def dense_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
     """Of weight and bias, then of x."""
     (x,), weight = value.inputs, value.parameters["weight"]
     (rows, columns), depth = grad.shape, x.shape[1]
-    result, flops = low.gradient(weight), 2 * rows * columns * depth
-    program, threads = linear.outers(columns, depth, rows, low.item, True, low.threads)
-    arrays = grad, low.array(x), None, result
-    low.table.program("linear weight_grad", program, *arrays, threads=threads, flops=flops)
-    low.gradient_is_there(weight, result)
+    flops = 2 * rows * columns * depth
+    dense = Dense(weight, grad, low.array(x), low.gradient(weight))
+    if dense.result is low.gradients[id(weight)][1]:
+        low.last_steps.append(dense)
+    else:
+        dense.add_to(low.table, low.threads)
+        low.gradient_is_there(weight, dense.result)
     if value.parameters["bias"] is not None:
         result = low.gradient(value.parameters["bias"])
         program, threads = linear.sums(rows, columns, low.item, low.threads)
@@ -250,5 +265,20 @@ def dense_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
         arrays = grad, weight.data, None, grad_x
         low.table.program("linear input_grad", program, *arrays, threads=threads, flops=flops)
         low.accumulate(x, grad_x)
-    if owned:
-        low.drop(grad)
+
+
+class Dense(NamedTuple):
+    """The gradient with respect to a linear layer's weight: the last steps of all, where its update may ride on it."""
+
+    parameter: Any
+    grad: Array
+    x: Array
+    result: Array
+
+    def add_to(self, table: Table, threads: int, update: int = 0, *own: Array | None) -> None:
+        """The steps; with an update, which moves the parameter, its arrays and numbers are `own`."""
+        (rows, columns), depth = self.grad.shape, self.x.shape[1]
+        program, wanted = linear.outers(columns, depth, rows, self.x.itemsize, True, threads, False, update)
+        name = "linear weight_grad, update" if update else "linear weight_grad"
+        arrays = self.grad, self.x, None, self.result, None, *own
+        table.program(name, program, *arrays, threads=wanted, flops=2 * rows * columns * depth)

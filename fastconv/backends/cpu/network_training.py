@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu import loss_steps, optimizer_steps
+from fastconv.backends.cpu import loss_steps, optimizer_steps, products
 from fastconv.backends.cpu.steps import Step
 from fastconv.backends.cpu.table import Table
 from fastconv.backends.cpu.vectors import aligned
@@ -62,9 +62,10 @@ class Loss:
         self._table()
         return float(self.value[0])
 
-    def profile(self) -> list[tuple[str, float, int]]:
-        """(name, seconds, flops) of each step."""
-        return self._before.profile() + self._late.profile() + self._table.profile()
+    @property
+    def tables(self) -> list[Table]:
+        """Its steps."""
+        return [self._before, self._late, self._table]
 
 
 def bound_loss(name: str, network: Any, shape: Shape, dtype: np.dtype[Any], threads: int) -> Loss | None:
@@ -82,37 +83,43 @@ def bound_loss(name: str, network: Any, shape: Shape, dtype: np.dtype[Any], thre
 
 
 class Update:
-    """An optimizer's step over all parameters at once.
+    """An optimizer's step over all parameters at once; the gradients of linear layers are computed on the way.
 
     Parameters
     ----------
     rule : {"sgd", "adam"}
+    network : Network
+        Whose gradients they are: all but those of its `last_steps` are there when the update runs.
     parameters, grads : sequence of array
     moments : sequence of sequences of array
         What the rule keeps, kind by kind.
-    threads : int
     """
 
     def __init__(
         self,
         rule: str,
+        network: Any,
         parameters: Sequence[Array],
         grads: Sequence[Array],
         moments: Sequence[Sequence[Array | None]],
-        threads: int,
     ) -> None:
-        steps, count, self._numbers_of = RULES[rule]
-        self._numbers, self._table = np.zeros(count, parameters[0].dtype), Table(threads)
-        self._table.add(*steps(parameters, grads, *moments, self._numbers))
-        self._table.freeze()
+        steps, count, self._numbers_of, update = RULES[rule]
+        self._numbers, self.table = np.zeros(count, parameters[0].dtype), Table(network.threads)
+        sets = dict(zip(map(id, grads), zip(parameters, grads, *moments, strict=True), strict=True))
+        for dense in network.last_steps:
+            own = [array if array is not None else dense.parameter.data for array in sets.pop(id(dense.result))]
+            dense.add_to(self.table, network.threads, update, *own, *[None] * (4 - len(own)), self._numbers)
+        if sets:
+            self.table.add(*steps(*zip(*sets.values(), strict=True), self._numbers))
+        self.table.freeze()
 
     def __call__(self, *options: float) -> None:
         """Move all parameters; the options are those of `optimizer_steps.sgd_numbers` or `adam_numbers`."""
         self._numbers[:] = self._numbers_of(*options)
-        self._table()
+        self.table()
 
 
-RULES: dict[str, tuple[Callable[..., list[Step]], int, Callable[..., list[float]]]] = {
-    "sgd": (optimizer_steps.sgd, optimizer_steps.SGD_NUMBERS, optimizer_steps.sgd_numbers),
-    "adam": (optimizer_steps.adam, optimizer_steps.ADAM_NUMBERS, optimizer_steps.adam_numbers),
+RULES: dict[str, tuple[Callable[..., list[Step]], int, Callable[..., list[float]], int]] = {
+    "sgd": (optimizer_steps.sgd, optimizer_steps.SGD_NUMBERS, optimizer_steps.sgd_numbers, products.SGD),
+    "adam": (optimizer_steps.adam, optimizer_steps.ADAM_NUMBERS, optimizer_steps.adam_numbers, products.ADAM),
 }

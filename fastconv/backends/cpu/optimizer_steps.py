@@ -43,8 +43,10 @@ def sgd(
 ) -> list[Step]:
     """velocity = momentum velocity + (1 - dampening) grad; parameter -= lr velocity; see `sgd_numbers`.
 
-    Without momentum a velocity is neither read nor written, and may be None.
+    Without momentum a velocity is neither read nor written, and may be None: the parameter stands for it, as loads are
+    slow from where there is nothing, masked as they are.
     """
+    velocities = [own if velocity is None else velocity for own, velocity in zip(parameters, velocities, strict=True)]
     return _steps("sgd", sgd_body, SGD_SMALL, [parameters, grads, velocities], numbers)
 
 

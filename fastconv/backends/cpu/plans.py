@@ -131,7 +131,8 @@ class Layout:
             -(-self.sum.axes[1].count // self.row_blocks), -(-self.sum.axes[2].count // self.column_blocks)
         )
         single = self.sum.groups == 1
-        if single and (not self.heavy or self.row_blocks * self.column_blocks * self.sum.axes[0].count > 1):
+        near = not self.heavy or self.sum.weights + each <= cache_bytes(1, 1 << 15)
+        if single and (near or self.row_blocks * self.column_blocks * self.sum.axes[0].count > 1):
             return 1
         space = cache_bytes(2, 1 << 20) * 5 // 8 if single else cache_bytes(1, 1 << 15)
         most = min(RUN, space // max(1, each), tasks // ((2 if single else 8) * self.threads))

@@ -5,7 +5,8 @@
   lies turned is turned first;
 - `sums`: y[j] = sum over i of a[i, j].
 
-A task is a strip of columns of y, so that the greater matrix is read once, along its rows.
+A task is a strip of columns of y, so that the greater matrix is read once, along its rows; or some rows of a strip,
+where strips are few.
 """
 
 from __future__ import annotations
@@ -13,15 +14,31 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from fastconv.backends.cpu.moves import repeat_row, sum_rows, turn_block
+from numba import njit
+
+from fastconv.backends.cpu.moves import sum_rows, turn_block
 from fastconv.backends.cpu.native import body, word
+from fastconv.backends.cpu.optimizer_steps import adapt, descend
 from fastconv.backends.cpu.tiles import add_product, store_dots
 
 ROWS, COLUMNS, DEPTH, STRIP = range(4)  # of y, of the sum, and columns of a task
 A_ROW, A_STEP, B_ROW, BIAS_STEP, BLOCK = range(4, 9)  # bytes; and steps of the sum that are taken together
 TURNED = 9  # whether `b` is what `turned` left in the workspace, and there is a bias
-PLACES = 10
-A, B, BIAS, Y, WORKSPACE = range(5)
+PARTS = 10  # of the rows
+PLACES = 11
+SUMMED = 4  # vectors of columns that are summed together
+A, B, BIAS, Y, WORKSPACE, OWN = range(6)
+NUMBERS = OWN + 4  # behind the arrays of an optimizer's step
+SGD, ADAM = 1, 2  # what moves a parameter, if y is its gradient
+
+
+@njit
+def rectangle(plan, task, rows):  # type: ignore[no-untyped-def]
+    """The rows of y that a task computes, whole tiles of so many, and its columns."""
+    parts, tiles = word(plan, PARTS), (word(plan, ROWS) + rows - 1) // rows
+    part, begin = task % parts, task // parts * word(plan, STRIP)
+    low, high = part * tiles // parts * rows, min(word(plan, ROWS), (part + 1) * tiles // parts * rows)
+    return low, high, begin, min(word(plan, COLUMNS), begin + word(plan, STRIP))
 
 
 @cache
@@ -30,78 +47,56 @@ def dots_body(item: int, lanes: int, rows: int, columns: int) -> Any:
 
     @body
     def dots(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
-        high, wide, depth = word(plan, ROWS), word(plan, COLUMNS), word(plan, DEPTH)
-        bias_step = word(plan, BIAS_STEP)
+        wide, depth, bias_step = word(plan, COLUMNS), word(plan, DEPTH), word(plan, BIAS_STEP)
         for task in range(first, end):
-            begin = task * word(plan, STRIP)
-            for j in range(begin, min(wide, begin + word(plan, STRIP)), columns):
-                b, bias = word(arrays, B) + j * depth * item, word(arrays, BIAS) + j * bias_step
-                for i in range(0, high, rows):
+            low, high, begin, stop = rectangle(plan, task, rows)
+            for j in range(begin, stop, columns):
+                b, bias, valid = word(arrays, B) + j * depth * item, word(arrays, BIAS) + j * bias_step, stop - j
+                for i in range(low, high, rows):
                     a, y = word(arrays, A) + i * depth * item, word(arrays, Y) + (i * wide + j) * item
-                    valid = min(columns, min(wide, begin + word(plan, STRIP)) - j)
                     store_dots(
-                        item,
-                        lanes,
-                        rows,
-                        columns,
-                        a,
-                        b,
-                        depth,
-                        bias,
-                        bias_step,
-                        y,
-                        wide * item,
-                        min(rows, high - i),
-                        valid,
-                    )
+                        item, lanes, rows, columns, a, b, depth, bias, bias_step, y, wide * item,
+                        min(rows, high - i), min(columns, valid),
+                    )  # fmt: skip
 
     return dots
 
 
 @cache
-def outers_body(item: int, lanes: int, rows: int, vectors: int) -> Any:
-    """Sums of rows of `b`, a block of them at a time, so that a strip of them stays in cache for all rows of y."""
+def outers_body(item: int, lanes: int, rows: int, vectors: int, update: int = 0) -> Any:
+    """Sums of rows of `b`, a block of them at a time, so that a strip of them stays in cache for all rows of y.
+
+    With an `update` y is a gradient, and its parameter moves a tile at a time, while the tile is near.
+    """
     across = vectors * lanes
+    move = adapt if update == ADAM else descend
 
     @body
     def outers(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
-        high, wide, depth = word(plan, ROWS), word(plan, COLUMNS), word(plan, DEPTH)
+        wide, depth, most = word(plan, COLUMNS), word(plan, DEPTH), word(plan, BLOCK)
         a_row, a_step, b_row, turned = word(plan, A_ROW), word(plan, A_STEP), word(plan, B_ROW), word(plan, TURNED)
         matrix = word(arrays, WORKSPACE if turned else B)
         for task in range(first, end):
-            begin = task * word(plan, STRIP)
-            stop = min(wide, begin + word(plan, STRIP))
-            if turned:
-                repeat_row(
-                    item, lanes, word(arrays, BIAS) + begin * item, stop - begin, word(arrays, Y) + begin * item,
-                    wide * item, high,
-                )  # fmt: skip
-            for k in range(0, depth, word(plan, BLOCK)):
-                count = min(word(plan, BLOCK), depth - k)
+            low, high, begin, stop = rectangle(plan, task, rows)
+            for k in range(0, depth, most):
+                count = min(most, depth - k)
                 for left in range(begin, stop, across):
-                    again = not turned and k == 0 and depth <= word(plan, BLOCK)
+                    again = update == 0 and k == 0 and depth <= most  # columns may be computed twice
                     j = max(begin, min(left, stop - across)) if again else left
                     last = min(stop - j, across)
-                    for i in range(0, high, rows):
+                    for i in range(low, high, rows):
                         a, b = word(arrays, A) + i * a_row + k * a_step, matrix + k * b_row + j * item
                         y = word(arrays, Y) + (i * wide + j) * item
+                        start, start_row = y, wide * item
+                        if turned and k == 0:
+                            start, start_row = word(arrays, BIAS) + j * item, 0
                         add_product(
-                            item,
-                            lanes,
-                            rows,
-                            vectors,
-                            a,
-                            a_row,
-                            a_step,
-                            b,
-                            b_row,
-                            count,
-                            y,
-                            wide * item,
-                            min(rows, high - i),
-                            last,
-                            k + turned,
-                        )
+                            item, lanes, rows, vectors, a, a_row, a_step, b, b_row, count, y, wide * item,
+                            min(rows, high - i), last, k + turned, start, start_row,
+                        )  # fmt: skip
+                        if update != 0 and k + count == depth:
+                            for row in range(i, min(i + rows, high)):
+                                move(item, lanes, arrays + 8 * NUMBERS, arrays + 8 * OWN, row * wide + j, last)
 
     return outers
 
@@ -128,14 +123,15 @@ def turned_body(item: int, lanes: int) -> Any:
 @cache
 def sums_body(item: int, lanes: int) -> Any:
     """Sums of the rows of `a`, in float64."""
+    width = SUMMED * lanes
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
-        """A task is a vector of columns."""
+        """A task is some vectors of columns."""
         high, wide = word(plan, ROWS), word(plan, COLUMNS)
         for task in range(first, end):
-            place = task * lanes * item
+            place = task * width * item
             a, y = word(arrays, A) + place, word(arrays, Y) + place
-            sum_rows(item, lanes, a, wide * item, high, min(lanes, wide - task * lanes), y)
+            sum_rows(item, lanes, SUMMED, a, wide * item, high, wide - task * width, y)
 
     return sums

@@ -24,8 +24,9 @@ class Step(NamedTuple):
     parts : int
         Into how many parts each thread's share of the tasks falls; 0: the step is not worth threads.
     images : int
-        If above 0, tasks are a multiple of it, those of an image neighbours, and no image's tasks read what this step
-        writes for another one: then the step may be run image by image, between other steps.
+        If above 0, tasks are a multiple of it, those of an image (or of a run of as many images as all others)
+        neighbours, and no image's tasks read what this step writes for another one: then the step may be run image by
+        image, between other steps.
     flops : int
         Of the operation, as a dense one counts them.
     early : bool

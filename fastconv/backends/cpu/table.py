@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from math import gcd
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from fastconv.typing import Array
 
 ROW = 7  # words: code, plan, arrays, tasks, parts, the condition's address (0: none), whether its word is to be 0
 CODE, PLAN, ARRAYS, TASKS, PARTS, CONDITION, ABSENT = range(ROW)
+ENOUGH = 8  # pieces of a chain
 LINK = 4  # words of a chain's step: code, plan, arrays, tasks of an image
 
 
@@ -167,10 +169,12 @@ class Table:
     def freeze(self) -> None:
         """Make the table of the rows, and of runs of neighbours that can be chained one row each."""
         native: list[list[int]] = []
+        self._places: list[int] = []  # of the profiled steps' rows, in bytes
         self.profiled: list[Row | Callable[[], object]] = []
         begin = 0
         for step in chains(self.rows, self.held):
             self.profiled.append(step)
+            self._places.append(8 * ROW * len(native))
             if isinstance(step, Row):
                 native.append(self._words(step))
             else:
@@ -202,29 +206,36 @@ class Table:
             else:
                 table_serial(1, *segment)
 
-    def profile(self, repeats: int = 5) -> list[tuple[str, float, int]]:
-        """(name, seconds, flops) of each step, the least of some runs of it alone."""
-        found = []
-        for row in self.profiled:
-            name = row.name if isinstance(row, Row) else getattr(row, "__name__", "layer")
-            flops = row.flops if isinstance(row, Row) else 0
-            words = np.array([self._words(row)], np.int64) if isinstance(row, Row) else None
-            times = []
-            for _ in range(repeats):
-                start = time.perf_counter()
-                if words is None:
-                    row()  # type: ignore[operator]
-                elif self.threads > 1:
-                    launching.launch(table_parallel, table_serial, self.threads, address(words), 1)
-                else:
-                    table_serial(1, address(words), 1)
-                times.append(time.perf_counter() - start)
-            found.append((name, min(times), flops))
-        return found
+    def step(self, index: int) -> None:
+        """Run one of the steps of `profiled` alone."""
+        row = self.profiled[index]
+        if not isinstance(row, Row):
+            row()
+        elif self.threads > 1:
+            launching.launch(table_parallel, table_serial, self.threads, address(self.table) + self._places[index], 1)
+        else:
+            table_serial(1, address(self.table) + self._places[index], 1)
+
+
+def profile(tables: Sequence[Table], repeats: int = 20) -> list[tuple[str, float, int]]:
+    """(name, seconds, flops) of each step, the least of some runs of all steps in their order, each timed by itself."""
+    steps = [(table, index) for table in tables for index in range(len(table.profiled))]
+    least = [float("inf")] * len(steps)
+    for _ in range(repeats):
+        for place, (table, index) in enumerate(steps):
+            start = time.perf_counter()
+            table.step(index)
+            least[place] = min(least[place], time.perf_counter() - start)
+    found = []
+    for seconds, (table, index) in zip(least, steps, strict=True):
+        row = table.profiled[index]
+        name = row.name if isinstance(row, Row) else getattr(row, "__name__", "layer")
+        found.append((name, seconds, row.flops if isinstance(row, Row) else 0))
+    return found
 
 
 def chains(rows: list[Row | Callable[[], object]], held: list[Any]) -> list[Row | Callable[[], object]]:
-    """The rows with neighbours of as many images, and under the same condition, made one row."""
+    """The rows with neighbours that can go by images, and are under the same condition, made one row."""
     found: list[Row | Callable[[], object]] = []
     run: list[Row] = []
 
@@ -237,7 +248,7 @@ def chains(rows: list[Row | Callable[[], object]], held: list[Any]) -> list[Row 
             found.append(row)
             continue
         joins = isinstance(row, Row) and row.images > 1
-        if run and not (joins and same(run[0], row)):
+        if run and not (joins and fits(run, row)):
             close()
         if joins:
             run.append(row)  # type: ignore[arg-type]
@@ -247,19 +258,21 @@ def chains(rows: list[Row | Callable[[], object]], held: list[Any]) -> list[Row 
     return found
 
 
-def same(first: Row, row: Any) -> bool:
-    """Whether two rows have as many images and the same condition."""
-    return (first.images, first.condition, first.absent) == (row.images, row.condition, row.absent)
+def fits(run: list[Row], row: Any) -> bool:
+    """Whether a row has the condition of those before it, and falls into enough pieces of whole images with them."""
+    pieces = gcd(row.images, *[other.images for other in run])
+    enough = pieces >= min(ENOUGH, max(row.images, *[other.images for other in run]))
+    return enough and (run[0].condition, run[0].absent) == (row.condition, row.absent)
 
 
 def chain(run: list[Row], held: list[Any]) -> Row:
     """One row of several."""
-    images = run[0].images
-    links = np.array([(row.code, row.plan, address(row.arrays), row.tasks // images) for row in run], np.int64)
+    pieces = gcd(*[row.images for row in run])
+    links = np.array([(row.code, row.plan, address(row.arrays), row.tasks // pieces) for row in run], np.int64)
     count = np.array([len(run)], np.int64)
     held += [links, count]
     parts = 0 if any(row.alone for row in run) else max(row.parts for row in run)
     name, flops = " + ".join(row.name for row in run), sum(row.flops for row in run)
     return Row(
-        name, code(chained), address(links), count, images, parts, run[0].condition, run[0].absent, images, flops
+        name, code(chained), address(links), count, pieces, parts, run[0].condition, run[0].absent, pieces, flops
     )

@@ -284,10 +284,13 @@ def add_product(
     valid: Value,
     columns: Value,
     before: Value,
+    start: Value,
+    start_row: Value,
 ) -> None:
-    """y[i, :] (+)= sum over k < depth of a[i * a_row + k * a_step] * b[k * b_row, :], the first `columns` of a row.
+    """y[i, :] = s[i, :] + sum over k < depth of a[i * a_row + k * a_step] * b[k * b_row, :], `columns` of a row.
 
-    It is added where something came `before`. Of the rows only `valid` are there; the others repeat the last one.
+    s is what lies at `start`, if something came `before`, else 0. Of the rows only `valid` are there; the others repeat
+    the last one.
     """
     width = e.lanes * e.item
     masks = [e.first(e.b.sub(columns, e.long(v * e.lanes))) for v in range(vectors)]
@@ -306,10 +309,11 @@ def add_product(
             following += [e.fma(number, vector, sums[len(following) + v]) for v, vector in enumerate(row)]
         return [e.at(line, b_row), e.at(shift, a_step), *following]
 
-    start = []
-    for target in targets:
-        start += [e.masked_load(e.b.and_(mask, add), target, v * width) for v, mask in enumerate(masks)]
-    _, _, *sums = e.loop(depth, [b, e.long(0), *start], step)
+    first = []
+    for i in chosen:
+        line = e.at(start, (i, start_row))
+        first += [e.masked_load(e.b.and_(mask, add), line, v * width) for v, mask in enumerate(masks)]
+    _, _, *sums = e.loop(depth, [b, e.long(0), *first], step)
     totals = iter(sums)
     for target in targets:
         for v, mask in enumerate(masks):
