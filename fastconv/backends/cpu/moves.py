@@ -98,10 +98,14 @@ def copy_rows(
     span: Value,
     target: Value,
     pitch: Value,
+    planes: Value,
+    source_plane: Value,
+    target_plane: Value,
 ) -> None:
     """target[i * pitch + before + j] = source[i * source_pitch + j * step] for j < count; 0 for the others of the span.
 
-    `step` is 1 or 2. Masks are the same for all rows: a row costs a few instructions for each vector.
+    So for each of some planes. `step` is 1 or 2. Masks are the same for all rows: a row costs a few instructions for
+    each vector.
     """
     width = e.lanes * e.item
     even = list(range(0, 2 * e.lanes, 2))
@@ -114,7 +118,7 @@ def copy_rows(
 
     def masks(v: Value) -> list[Value]:
         starts = [e.at(place_of(v), part * e.lanes) for part in range(step)]
-        return [e.between(e.clamped(e.b.neg(at)), e.clamped(e.b.sub(reach, at))) for at in starts]
+        return [e.b.xor(e.leading(e.b.neg(at)), e.leading(e.b.sub(reach, at))) for at in starts]
 
     def vector(row: Value, v: Value, wanted: list[Value] | None) -> Value:
         at = e.b.mul(place_of(v), e.long(e.item))
@@ -126,10 +130,10 @@ def copy_rows(
         return found[0] if step == 1 else e.shuffle(found[0], found[1], even)
 
     at_first, at_last, rest = masks(e.long(0)), masks(last), e.b.sub(span, e.b.mul(last, e.long(e.lanes)))
-    stored = e.first(rest)
+    stored = e.leading(rest)
 
-    def row(i: Value, _: list[Value]) -> list[Value]:
-        from_, to = e.at(source, (i, source_pitch)), e.at(target, (i, pitch))
+    def row(i: Value, places: list[Value]) -> list[Value]:
+        from_, to = places
 
         def middle(index: Value, _: list[Value]) -> list[Value]:
             v = e.at(index, 1)
@@ -147,9 +151,13 @@ def copy_rows(
             e.store(vector(from_, e.long(0), at_first), to)
         e.loop(e.b.sub(last, e.long(1)), [], middle)
         e.masked_store(vector(from_, last, at_last), stored, to, e.b.mul(last, e.long(width)))
-        return []
+        return [e.at(from_, source_pitch), e.at(to, pitch)]
 
-    e.loop(rows, [], row)
+    def plane(i: Value, places: list[Value]) -> list[Value]:
+        e.loop(rows, places, row)
+        return [e.at(places[0], source_plane), e.at(places[1], target_plane)]
+
+    e.loop(planes, [source, target], plane)
 
 
 @instruction(2)

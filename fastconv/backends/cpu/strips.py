@@ -68,17 +68,24 @@ def fill_body(item: int, lanes: int) -> Any:
     """The body that fills a strip, for numbers of `item` bytes in vectors of so many lanes."""
 
     @njit
-    def fill_plane(source, pitch, step, rows, before, count, span, target, target_pitch):  # type: ignore[no-untyped-def]
-        """Some rows of one residue's part: so many pixels, with zeros before and behind them."""
+    def fill_planes(plan, source, step, rows, before, count, span, target, channels):  # type: ignore[no-untyped-def]
+        """Some rows of one residue's part, of all channels: so many pixels, with zeros before and behind them."""
+        pitch, to_pitch = word(plan, STEPS + 1) * word(plan, SOURCE + 2) * item, word(plan, STRIP_ROW)
+        apart, to_apart = word(plan, CHANNEL_BYTES), word(plan, STRIP_CHANNEL)
         if step == 1:
-            copy_rows(item, lanes, 1, source, pitch, rows, before, count, span, target, target_pitch)
+            copy_rows(
+                item, lanes, 1, source, pitch, rows, before, count, span, target, to_pitch, channels, apart, to_apart
+            )
         elif step == 2:
-            copy_rows(item, lanes, 2, source, pitch, rows, before, count, span, target, target_pitch)
+            copy_rows(
+                item, lanes, 2, source, pitch, rows, before, count, span, target, to_pitch, channels, apart, to_apart
+            )
         else:
-            for j in range(rows):
-                place = target + j * target_pitch
-                clear_numbers(item, lanes, span, place)
-                copy_apart(item, lanes, source + j * pitch, step * item, count, place + before * item, item)
+            for channel in range(channels):
+                for j in range(rows):
+                    place, from_ = target + channel * to_apart + j * to_pitch, source + channel * apart + j * pitch
+                    clear_numbers(item, lanes, span, place)
+                    copy_apart(item, lanes, from_, step * item, count, place + before * item, item)
 
     @njit
     def fill_rows(plan, source, channels, depth, top, span, first, last, begin, across, strip):  # type: ignore[no-untyped-def]
@@ -98,15 +105,13 @@ def fill_body(item: int, lanes: int) -> Any:
                     if not (first < last and 0 <= plane < planes):
                         begun = ended = span
                     image = source + (plane * height + line + begun * down) * width * item + from_
-                    for channel in range(channels):
+                    if begun < ended:
+                        rows, to, count = ended - begun, target + begun * pitch, last - first
+                        fill_planes(plan, image, step, rows, first, count, across, to, channels)
+                    for channel in range(channels if begun > 0 or ended < span else 0):
                         place = target + channel * word(plan, STRIP_CHANNEL)
                         for j in range(begun):
                             clear_numbers(item, lanes, across, place + j * pitch)
-                        if begun < ended:
-                            from_channel = image + channel * word(plan, CHANNEL_BYTES)
-                            rows, to = ended - begun, place + begun * pitch
-                            apart, count = down * width * item, last - first
-                            fill_plane(from_channel, apart, step, rows, first, count, across, to, pitch)
                         for j in range(ended, span):
                             clear_numbers(item, lanes, across, place + j * pitch)
 
