@@ -19,16 +19,17 @@ from fastconv.typing import Array
 
 SMALL = 100_000  # multiply-adds, or numbers that are read, below which one thread is faster
 STRIP = 512  # columns of a task of `outers`: a few kilobytes of each row
-ENOUGH = 8  # tasks
+ENOUGH = 16  # tasks
+FEW, NEAR = 32, 24 << 10  # tiles, and bytes of x's rows that stay in the nearest cache
 MANY, SHORT = 8, 64  # rows of x from which on, and features in up to which, the weight is turned
-BLOCK = 64  # rows that are summed at a time: a strip of them stays in the second-level cache
+BLOCK = 128  # rows that are summed at a time: a strip of them stays in the second-level cache
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """y[n, o] = bias[o] + sum over c of weight[o, c] x[n, c]."""
     y = np.empty((x.shape[0], weight.shape[0]), x.dtype)
     if y.size:
-        found = forward(*y.shape, x.shape[1], x.itemsize, bias is not None, threads.get_num_threads())
+        found = forward(*y.shape, x.shape[1], x.itemsize, threads.get_num_threads())
         start = found.no_bias if bias is None else bias
         space = workspace.take(found.workspace)
         try:
@@ -80,31 +81,33 @@ class Forward:
 
 
 @lru_cache(maxsize=1024)
-def forward(rows: int, columns: int, depth: int, item: int, biased: bool, count: int) -> Forward:
+def forward(rows: int, columns: int, depth: int, item: int, count: int) -> Forward:
     """By dot products, which take both matrices as they lie; or by a turned weight, where rows are many and short."""
     if rows < MANY or depth > SHORT:
-        program, threads_ = dots(rows, columns, depth, item, biased, count)
-        return Forward(program, threads_, 0, np.zeros(1, f"f{item}"))
+        program, threads_ = dots(rows, columns, depth, item, count)
+        return Forward(program, threads_, 0, np.zeros(columns, f"f{item}"))
     program, threads_ = outers(rows, columns, depth, item, False, count, True)
     return Forward(program, threads_, columns * depth * item, np.zeros(columns, f"f{item}"))
 
 
-def dots(rows: int, columns: int, depth: int, item: int, biased: bool, count: int) -> tuple[Program, int]:
+def dots(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Program, int]:
     """The program of y (rows, columns) = bias + a (rows, depth) times b (columns, depth) turned, and its threads."""
     registers = vectors()
     high, wide = tile(rows, registers.registers)
-    strip = wide * max(1, -(-columns // (wide * 32)))
+    strip, several = wide * max(1, -(-columns // (wide * 32))), 1
+    if rows >= FEW * high:  # some rows of x stay in the nearest cache while they meet all columns
+        strip, most = columns, max(high, NEAR // (depth * item))
+        several = -(-rows // (most // high * high))
     values = [0] * products.PLACES
     for place, value in {
         products.ROWS: rows,
         products.COLUMNS: columns,
         products.DEPTH: depth,
         products.STRIP: strip,
-        products.BIAS_STEP: item if biased else 0,
     }.items():
         values[place] = value
     strips = -(-columns // strip)
-    values[products.PARTS] = parts(rows, high, strips)
+    values[products.PARTS] = max(several, parts(rows, high, strips))
     kernel = products.dots_body(item, registers.lanes(item), high, wide)
     steps = [(kernel, values, strips * values[products.PARTS], 8)]
     return program(steps, rows * columns * depth, columns * depth, count)
@@ -140,7 +143,7 @@ def outers(
         products.A_ROW: item if turned else depth * item,
         products.A_STEP: rows * item if turned else item,
         products.B_ROW: columns * item,
-        products.BLOCK: BLOCK,
+        products.BLOCK: max(BLOCK, BLOCK * STRIP // strip),
         products.TURNED: int(right),
     }.items():
         values[place] = value

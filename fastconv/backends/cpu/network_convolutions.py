@@ -238,7 +238,7 @@ def dense(low: Lowering, value: Value) -> None:
     (x,), (weight, bias) = value.inputs, (data(parameter) for parameter in value.parameters.values())
     y = low.arrays[value] = low.new(value.shape)
     rows, columns, depth = *y.shape, x.shape[1]
-    found = linear.forward(rows, columns, depth, low.item, bias is not None, low.threads)
+    found = linear.forward(rows, columns, depth, low.item, low.threads)
     arrays = low.array(x), weight, found.no_bias if bias is None else bias, y, low.space(found.workspace)
     low.table.program("linear", found.program, *arrays, threads=found.threads, flops=2 * rows * columns * depth)
 

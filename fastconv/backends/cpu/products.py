@@ -22,10 +22,10 @@ from fastconv.backends.cpu.optimizer_steps import adapt, descend
 from fastconv.backends.cpu.tiles import add_product, store_dots
 
 ROWS, COLUMNS, DEPTH, STRIP = range(4)  # of y, of the sum, and columns of a task
-A_ROW, A_STEP, B_ROW, BIAS_STEP, BLOCK = range(4, 9)  # bytes; and steps of the sum that are taken together
-TURNED = 9  # whether `b` is what `turned` left in the workspace, and there is a bias
-PARTS = 10  # of the rows
-PLACES = 11
+A_ROW, A_STEP, B_ROW, BLOCK = range(4, 8)  # bytes; and steps of the sum that are taken together
+TURNED = 8  # whether `b` is what `turned` left in the workspace, and there is a bias
+PARTS = 9  # of the rows
+PLACES = 10
 SUMMED = 4  # vectors of columns that are summed together
 A, B, BIAS, Y, WORKSPACE, OWN = range(6)
 NUMBERS = OWN + 4  # behind the arrays of an optimizer's step
@@ -47,15 +47,15 @@ def dots_body(item: int, lanes: int, rows: int, columns: int) -> Any:
 
     @body
     def dots(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
-        wide, depth, bias_step = word(plan, COLUMNS), word(plan, DEPTH), word(plan, BIAS_STEP)
+        wide, depth = word(plan, COLUMNS), word(plan, DEPTH)
         for task in range(first, end):
             low, high, begin, stop = rectangle(plan, task, rows)
             for j in range(begin, stop, columns):
-                b, bias, valid = word(arrays, B) + j * depth * item, word(arrays, BIAS) + j * bias_step, stop - j
+                b, bias, valid = word(arrays, B) + j * depth * item, word(arrays, BIAS) + j * item, stop - j
                 for i in range(low, high, rows):
                     a, y = word(arrays, A) + i * depth * item, word(arrays, Y) + (i * wide + j) * item
                     store_dots(
-                        item, lanes, rows, columns, a, b, depth, bias, bias_step, y, wide * item,
+                        item, lanes, rows, columns, a, b, depth, bias, y, wide * item,
                         min(rows, high - i), min(columns, valid),
                     )  # fmt: skip
 

@@ -228,7 +228,6 @@ def store_dots(
     b: Value,
     depth: Value,
     bias: Value,
-    bias_step: Value,
     y: Value,
     y_row: Value,
     valid_rows: Value,
@@ -258,14 +257,15 @@ def store_dots(
         return added(sums, lambda row: e.load(row, place))
 
     sums = e.loop(whole, [e.zero] * (rows * columns), step)
-    mask, place = e.first(e.b.sub(depth, e.b.mul(whole, e.long(e.lanes)))), e.b.mul(whole, e.long(width))
-    totals = iter(added(sums, lambda row: e.masked_load(mask, row, place)))
-    for j in range(columns):
-        column = e.least(j, limits[1])
-        start = e.number(e.at(bias, (column, bias_step)))
+    mask, place = e.leading(e.b.sub(depth, e.b.mul(whole, e.long(e.lanes)))), e.b.mul(whole, e.long(width))
+    sums = added(sums, lambda row: e.masked_load(mask, row, place))
+    for first in range(0, columns, e.lanes):
+        some = range(first, min(columns, first + e.lanes))
+        there = e.leading(e.b.sub(e.least(some.stop, valid_columns), e.long(first)))
+        start = e.masked_load(there, bias, first * e.item)
         for i in range(rows):
-            target = e.at(y, (e.least(i, limits[0]), y_row), (column, e.item))
-            e.save(e.b.fadd(e.total(next(totals)), start), target)
+            total = e.b.fadd(e.totals([sums[j * rows + i] for j in some]), start)
+            e.masked_store(total, there, e.at(y, (e.least(i, limits[0]), y_row)), first * e.item)
 
 
 @instruction(4)

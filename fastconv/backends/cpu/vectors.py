@@ -201,6 +201,23 @@ class Emit:
             vector = self.b.fadd(low, high)
         return self.b.extract_element(vector, I32(0))
 
+    def totals(self, vectors: Sequence[Value]) -> Value:
+        """A vector with the sums of the lanes of so many vectors, not more than the lanes; halves first, as `total`."""
+        size = 1 << (len(vectors) - 1).bit_length()
+        found, group = [*vectors, *[self.zero] * (size - len(vectors))], self.lanes
+        while group > 1:
+            # A number is the sum of a group of lanes; its halves are added, two vectors' at a time while there are two.
+            several, half = len(found) > 1, group // 2
+            pairs = list(zip(found[::2], found[1::2], strict=True)) if several else [(found[0], found[0])]
+            starts = range(0, (2 if several else 1) * (self.lanes if several else size * group), group)
+            low, high = ([start + shift + lane for start in starts for lane in range(half)] for shift in (0, half))
+            found = [self.b.fadd(self.shuffle(*pair, low), self.shuffle(*pair, high)) for pair in pairs]
+            group = half
+        (total,) = found
+        if total.type.count == self.lanes:
+            return total
+        return self.shuffle(total, total, [lane % total.type.count for lane in range(self.lanes)])
+
     def dot(self, row: Sequence[float], xs: Sequence[Value]) -> Value:
         """The sum of constants times vectors; a factor of 0 leaves its term out, one of 1 costs no product."""
         terms = sorted(((float(c), x) for c, x in zip(row, xs, strict=True) if c), key=lambda term: term[0] != 1)
