@@ -131,7 +131,7 @@ class Layout:
             -(-self.sum.axes[1].count // self.row_blocks), -(-self.sum.axes[2].count // self.column_blocks)
         )
         single = self.sum.groups == 1
-        near = not self.heavy or self.sum.weights + each <= cache_bytes(1, 1 << 15)
+        near = not self.heavy or self.sum.weights + each <= cache_bytes(1, 1 << 15) * 3 // 4
         if single and (near or self.row_blocks * self.column_blocks * self.sum.axes[0].count > 1):
             return 1
         space = cache_bytes(2, 1 << 20) * 5 // 8 if single else cache_bytes(1, 1 << 15)
