@@ -1,6 +1,6 @@
 """Convolution of signals and images, and the layers of convolutional networks, in pure Python compiled by Numba."""
 
-from fastconv import datasets, filters, functional, geometry, models, ndimage, nn, optim, signal, training
+from fastconv import datasets, filters, functional, geometry, models, ndimage, nn, optim, plot, signal, training
 from fastconv.algorithms import get_algorithm, set_algorithm
 from fastconv.backends import backend_name, clear_cache, use_backend
 from fastconv.errors import BackendUnavailableError
@@ -28,6 +28,7 @@ __all__ = [
     "ndimage",
     "nn",
     "optim",
+    "plot",
     "set_algorithm",
     "set_num_threads",
     "signal",

@@ -18,7 +18,7 @@ from fastconv.typing import Array, Shape
 
 __all__ = ["Bindings", "bound", "graph_of", "matches", "setting"]
 
-KEPT = 4  # bindings of a model
+KEPT = 8  # bindings of a model
 DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 
 Bind = Callable[[Any, Graph, Value], Value]

@@ -7,6 +7,7 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,9 +35,12 @@ TRAIN, TEST = "#1f5fa8", "#d1651d"
 
 
 def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    """Write a figure as a PNG file, whole or not at all."""
+    """Write a figure, whole or not at all, in the format that the path's ending names; PNG if it has none.
+
+    ValueError if matplotlib does not know the format.
+    """
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120, bbox_inches="tight")
+    figure.savefig(content, format=Path(path).suffix[1:] or "png", dpi=120, bbox_inches="tight")
     files.replace(path, content.getvalue())
 
 

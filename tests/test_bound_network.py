@@ -1,8 +1,12 @@
 """Bound networks against the same layers called one by one: the same numbers, however the model changes meanwhile."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from layers import LAYERS
 
 import fastconv as fc
 from fastconv import binding, models, nn, optim, rewrites
+from fastconv.backends.cpu import network_rewrites
 from fastconv.graph import Graph
 from fastconv.training import Trainer
 
@@ -392,8 +397,8 @@ def test_bindings_are_bounded_and_follow_no_copy():
     x, y = pair()
     model = small()
     trainer = Trainer(model, "cross_entropy", optim.SGD(model.parameters(), lr=0.1))
-    for n in (1, 2, 3, 4, 5, 6):
-        trainer.step(x[:n], y[:n])
+    for n in range(1, 11):
+        trainer.step(np.repeat(x, 2, 0)[:n], np.repeat(y, 2, 0)[:n])
     assert len(trainer._bindings._found) == binding.KEPT
     model.eval()
     model(x)
@@ -477,3 +482,143 @@ def test_batch_norm_is_folded_into_the_convolution_before_it():
         np.testing.assert_allclose(model(x), model.forward(x), rtol=0, atol=1e-13)
     network = next(iter(model._bindings._found.values()))
     assert not [name for name, _, _ in network.profile() if "batch_norm" in name]
+
+
+def test_relu_is_computed_with_a_sum_and_with_a_normalisation():
+    layers = nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.Residual(nn.Conv2d(2, 2, 1)), nn.ReLU()
+    graph = graph_of(nn.Sequential(*layers, nn.Conv2d(2, 1, 1), nn.ReLU()), (2, 1, 4, 4))
+    rewrites.fuse_rectifiers(graph)
+    names = [value.operation for value in graph.values]
+    assert names == ["input", "convolution", "batch_norm", "convolution", "add", "convolution", "relu"]
+    assert [value.options.get("relu", False) for value in graph.values] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_relu_stays_where_others_see_what_comes_before_it():
+    graph = graph_of(nn.Sequential(nn.Residual(nn.Identity()), nn.Concat(nn.ReLU(), nn.Identity())), (1, 1, 4, 4))
+    rewrites.fuse_rectifiers(graph)
+    assert "relu" in [value.operation for value in graph.values]
+
+
+POOLED = {
+    "tanh after": (nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Tanh()),
+    "relu before": (nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)),
+    "nothing": (nn.Conv2d(1, 2, 3, bias=False), nn.MaxPool2d(2)),
+}
+NOT_POOLED = {
+    "a stride": (nn.Conv2d(1, 2, 3, stride=2), nn.MaxPool2d(2)),
+    "groups": (nn.Conv2d(2, 2, 3, groups=2), nn.MaxPool2d(2)),
+    "other windows": (nn.Conv2d(1, 2, 3), nn.MaxPool2d(3)),
+    "windows that overlap": (nn.Conv2d(1, 2, 3), nn.MaxPool2d(2, 1)),
+    "windows that overhang": (nn.Conv2d(1, 2, 2), nn.MaxPool2d(2, ceil_mode=True)),
+    "another user": (nn.Conv2d(1, 2, 3), nn.Concat(nn.Identity(), nn.Sequential(nn.MaxPool2d(2), nn.Upsample(size=6)))),
+}
+
+
+@pytest.mark.parametrize("case", [*POOLED, *NOT_POOLED])
+def test_pooling_rides_on_the_convolutions_store(case):
+    layers = (POOLED | NOT_POOLED)[case]
+    channels = layers[0].in_channels
+    graph = graph_of(nn.Sequential(*layers), (1, channels, 8, 8))
+    rewrites.rewritten(graph, True)
+    network_rewrites.pool_on_the_store(graph, 1)
+    names = [value.operation for value in graph.values]
+    assert (names == ["input", "pooled_convolution"]) == (case in POOLED), names
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_gradients_are_the_dense_ones(dtype, monkeypatch):
+    """With and without the rewrite that keeps the gradient through pooling sparse."""
+
+    def make():
+        return nn.Sequential(
+            nn.Conv2d(2, 5, 3, padding=1, rng=0, dtype=dtype), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(5, 17, 3, rng=1, dtype=dtype), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(153, 3, rng=2, dtype=dtype),
+        )  # fmt: skip
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((6, 2, 16, 16)).astype(dtype), rng.integers(0, 3, 6)
+    gradients = []
+    for dense in (False, True):
+        if dense:
+            monkeypatch.setattr(network_rewrites, "pool_on_the_store", lambda graph, threads: None)
+        model = make()
+        trainer = Trainer(model, "cross_entropy", optim.SGD(model.parameters(), lr=0.1))
+        trainer.step(x, y)
+        assert_bound(trainer)
+        gradients.append([parameter.grad.copy() for parameter in model.parameters()])
+    for sparse, dense in zip(*gradients, strict=True):
+        np.testing.assert_allclose(sparse, dense, rtol=0, atol=(1e-14 if dtype == np.float64 else 1e-6))
+
+
+def test_a_profile_shows_the_kernels_and_changes_nothing():
+    x, y = pair()
+    trainer, _ = trainers(small, "cross_entropy", momentum=0.9)
+    trainer.step(x, y)
+    before = copy.deepcopy(trainer.state_dict())
+    profile = trainer.profile(x, y)
+    after = trainer.state_dict()
+    for section in ("model", "optimizer"):
+        for key, value in before[section].items():
+            np.testing.assert_array_equal(after[section][key], value, err_msg=key)
+    text = str(profile)
+    assert "convolution, pooling" in text
+    assert "linear weight_grad, update" in text
+    assert "a whole step" in text.splitlines()[-1]
+    assert profile.seconds > 0
+    assert all(seconds > 0 for _, seconds, _ in profile.rows)
+
+
+def test_a_model_that_is_not_bound_has_no_profile():
+    x, y = pair()
+    trainer, _ = trainers(small, "cross_entropy")
+    with fc.use_backend("reference"), pytest.raises(RuntimeError, match="not bound"):
+        trainer.profile(x, y)
+
+
+def test_a_step_allocates_nothing():
+    x, y = batch("lenet", 3, np.float32)
+    model = models.lenet(seed=0)
+    trainer = Trainer(model, "cross_entropy", optim.SGD(model.parameters(), lr=0.01, momentum=0.9))
+    for _ in range(3):
+        trainer.step(x, y)
+    tracemalloc.start()
+    try:
+        trainer.step(x, y)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(50):
+            trainer.step(x, y)
+        after, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 500
+    assert most - before < 5000  # no array of images, activations or gradients
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_goes_on():
+    code = (
+        "import os, numpy as np, fastconv as fc\n"
+        "model = fc.models.lenet(seed=0)\n"
+        "trainer = fc.training.Trainer(model, 'cross_entropy', fc.optim.SGD(model.parameters(), lr=0.01))\n"
+        "x, y = np.random.default_rng(0).random((32, 1, 28, 28), np.float32), np.arange(32) % 10\n"
+        "trainer.step(x, y)\n"
+        "reader, writer = os.pipe()\n"
+        "child = os.fork()\n"
+        "loss = repr(trainer.step(x, y))\n"
+        "if child == 0:\n"
+        "    os.write(writer, loss.encode())\n"
+        "    os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "print(os.read(reader, 100).decode() == loss)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.stdout.strip() == "True", run.stderr
