@@ -112,6 +112,8 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: Sequenc
     wrong = table - np.diag(table.diagonal())
     side = 2.2 + 0.52 * count
     figure = _figure(side + 0.8, side)
+    from matplotlib.ticker import MaxNLocator
+
     ax = figure.subplots()
     image = ax.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, int(wrong.max())))
     for i in range(count):
@@ -125,7 +127,7 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: Sequenc
     ax.set_yticks(range(count), classes)
     right, total = int(table.trace()), int(table.sum())
     ax.set(title=f"Confusion matrix: {right} of {total} right", xlabel="network says", ylabel="true class")
-    figure.colorbar(image, ax=ax, label="mistakes", shrink=0.8)
+    figure.colorbar(image, ax=ax, label="mistakes", shrink=0.8, ticks=MaxNLocator(integer=True))
     return figure
 
 
