@@ -276,9 +276,9 @@ def test_processes_that_compile_at_once(tmp_path):
     code = (
         "import logging, sys; logging.basicConfig(stream=sys.stdout); logging.getLogger('fastconv').setLevel(10)\n"
         "import numpy as np, fastconv.functional as F\n"
-        "from fastconv.backends.cpu import kernels\n"
+        "from fastconv.backends.cpu import native\n"
         "y = F.relu(np.arange(-3.0, 3.0))\n"
-        "print(y.tolist(), sum(kernels.on_this_thread._cache_hits.values()))"
+        "print(y.tolist(), sum(native.run_serial._cache_hits.values()))"
     )
     environment = {"FASTCONV_CACHE_DIR": str(tmp_path)}
     for run in [python(code, **environment) for _ in range(2)]:

@@ -11,21 +11,34 @@ from fastconv.backends.cpu import exponentials, outputs
 from fastconv.backends.cpu.elementwise import QUICK, SLOW, Mapping, mapping
 from fastconv.backends.cpu.exponentials import NONE, RELU, SIGMOID, TANH
 from fastconv.backends.cpu.kernels import Kernel, kernel
-from fastconv.backends.cpu.softmax import (
-    log_softmax as log_softmax,
-)
-from fastconv.backends.cpu.softmax import (
-    log_softmax_input_grad as log_softmax_input_grad,
-)
-from fastconv.backends.cpu.softmax import (
-    softmax as softmax,
-)
-from fastconv.backends.cpu.softmax import (
-    softmax_input_grad as softmax_input_grad,
-)
+from fastconv.backends.cpu.softmax import log_softmax, log_softmax_input_grad, softmax, softmax_input_grad
 from fastconv.backends.cpu.steps import Step
 from fastconv.backends.cpu.vectors import Emit
 from fastconv.typing import Array
+
+__all__ = [
+    "activate",
+    "apply_slope",
+    "dropout",
+    "elu",
+    "elu_input_grad",
+    "gelu",
+    "gelu_input_grad",
+    "leaky_relu",
+    "leaky_relu_input_grad",
+    "log_softmax",
+    "log_softmax_input_grad",
+    "relu",
+    "relu_input_grad",
+    "sigmoid",
+    "sigmoid_input_grad",
+    "softmax",
+    "softmax_input_grad",
+    "softplus",
+    "softplus_input_grad",
+    "tanh",
+    "tanh_input_grad",
+]
 
 BLOCK = 4096  # elements of one task, whatever the number of threads
 CUBIC = 0.044715  # of Hendrycks and Gimpel's approximation of the normal distribution
