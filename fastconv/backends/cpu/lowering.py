@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -16,6 +17,7 @@ from fastconv.backends.cpu.vectors import aligned
 from fastconv.graph import Graph, Value
 from fastconv.typing import Array, Pairs, Shape
 
+SMALL = 32 << 20  # bytes of all values, up to which gradients wait for those of weights without leaving the caches
 NO_BORDER = ((0, 0), (0, 0))
 OVERWRITTEN = {"convolution", "conv_transpose", "linear", "batch_norm", "add"}  # whose y no gradient looks at
 
@@ -45,6 +47,8 @@ class Lowering:
         self._grads: dict[Value, tuple[Any, bool]] = {}
         self._users = {value: len(graph.users(value)) for value in graph.values}
         self._free: dict[int, list[Array]] = {}
+        self._later: list[Callable[[], None]] = []
+        self._small = sum(prod(value.shape) for value in graph.values) * graph.dtype.itemsize <= SMALL
         self._scratch = np.empty(0, np.uint8)
         self._trained: set[Value] = set()
         self._finite: dict[tuple[int, int], Array] = {}
@@ -151,6 +155,19 @@ class Lowering:
             self.table.program("finite", finite_program(array.size, self.item), array, flag, threads=self.threads)
             self._finite[key] = flag
         return self._finite[key]
+
+    def later(self, steps: Callable[[], None]) -> None:
+        """Add steps that can wait: where arrays are small, until all that go by images stand together."""
+        if self._small:
+            self._later.append(steps)
+        else:
+            steps()
+
+    def flush(self) -> None:
+        """Add the steps that waited."""
+        for steps in self._later:
+            steps()
+        self._later.clear()
 
     def changed(self, array: Array) -> None:
         """Forget what was found out about an array's numbers."""

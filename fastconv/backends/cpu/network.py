@@ -62,6 +62,7 @@ class Network:
                 found = low.grad(value)
                 if found is not None:
                     OPERATIONS[value.operation].backward(low, value, *found)
+            low.flush()
         self.last_steps, self._end = low.last_steps, Table(threads)
         for dense in self.last_steps:
             dense.add_to(self._end, threads)

@@ -156,14 +156,18 @@ def convolution_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> 
     grad_x = low.new(x.shape) if low.trained(x) else None
     if grad_x is not None:  # before the weight's: steps that go image by image become one with those before them
         convolve(low, "input_grad", geometry, grad, weight.data, None, grad_x)
-    end()
-    result = low.gradient(weight)
-    convolve_weight_grad(low, geometry, low.array(x), grad, result)
-    low.gradient_is_there(weight, result)
+
+    def of_weight() -> None:
+        end()
+        result = low.gradient(weight)
+        convolve_weight_grad(low, geometry, low.array(x), grad, result)
+        low.gradient_is_there(weight, result)
+        if owned:
+            low.drop(grad)
+
+    low.later(of_weight)
     if grad_x is not None:
         low.accumulate(x, grad_x)
-    if owned:
-        low.drop(grad)
 
 
 def conv_transpose(low: Lowering, value: Value) -> None:
@@ -181,14 +185,18 @@ def conv_transpose_grads(low: Lowering, value: Value, grad: Array, owned: bool) 
     grad_x = low.new(x.shape) if low.trained(x) else None
     if grad_x is not None:
         convolve(low, "forward", geometry, grad, weight.data, None, grad_x)
-    end()
-    result = low.gradient(weight)
-    convolve_weight_grad(low, geometry, grad, low.array(x), result)
-    low.gradient_is_there(weight, result)
+
+    def of_weight() -> None:
+        end()
+        result = low.gradient(weight)
+        convolve_weight_grad(low, geometry, grad, low.array(x), result)
+        low.gradient_is_there(weight, result)
+        if owned:
+            low.drop(grad)
+
+    low.later(of_weight)
     if grad_x is not None:
         low.accumulate(x, grad_x)
-    if owned:
-        low.drop(grad)
 
 
 def pooled_convolution(low: Lowering, value: Value) -> None:
@@ -214,14 +222,18 @@ def pooled_convolution_grads(low: Lowering, value: Value, grad: Any, owned: bool
     if kind != exponentials.NONE:
         g = channels_last.numbers(grad)
         low.table.add(apply_slope(kind, g, channels_last.numbers(y), g, low.images(value)))
-    result, result_bias = low.gradient(weight), None if bias is None else low.gradient(bias)
-    seen = channels_last.within(source, padding)
-    low.table.add(*pooled_weight_gradient.weight_grad(seen, grad, codes, result, result_bias))
-    low.gradient_is_there(weight, result)
-    if result_bias is not None:
-        low.gradient_is_there(bias, result_bias)
+
+    def of_weight() -> None:
+        result, result_bias = low.gradient(weight), None if bias is None else low.gradient(bias)
+        seen = channels_last.within(source, padding)
+        low.table.add(*pooled_weight_gradient.weight_grad(seen, grad, codes, result, result_bias))
+        low.gradient_is_there(weight, result)
+        if result_bias is not None:
+            low.gradient_is_there(bias, result_bias)
+
+    low.later(of_weight)
     if low.trained(x):
-        low.must_be_finite(channels_last.numbers(grad))
+        low.later(lambda: low.must_be_finite(channels_last.numbers(grad)))
         grad_x = channels_last.images_last(x.shape, low.graph.dtype, padding)
         target = channels_last.within(grad_x, padding)
         low.table.add(*pooled_input_gradient.input_grad(grad, codes, weight.data, target))
