@@ -46,7 +46,7 @@ class BoundStep:
         network = self.network
         if not network.usable() or not (self.loss is None or self.loss.accepts(y)):
             return None
-        network.input[...] = x
+        network.show(x)
         if network.opaque:
             self.trainer.optimizer.zero_grad()
             with calling():

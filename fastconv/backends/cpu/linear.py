@@ -56,8 +56,13 @@ def linear_weight_grad(x: Array, grad_output: Array) -> Array:
     if not (rows and columns and depth):
         return np.zeros((rows, columns), x.dtype)
     grad_weight = np.empty((rows, columns), x.dtype)
-    program, count = outers(rows, columns, depth, x.itemsize, True, threads.get_num_threads())
-    program.on(count, grad_output, x, None, grad_weight)
+    program, count, size = weight_grad(rows, columns, depth, x.itemsize, threads.get_num_threads())
+    pair = (x, grad_output) if is_tall(rows, columns, x.itemsize) else (grad_output, x)
+    space = workspace.take(size)
+    try:
+        program.on(count, *pair, None, grad_weight, space)
+    finally:
+        workspace.give(space)
     return grad_weight
 
 
@@ -124,11 +129,20 @@ def tile(rows: int, registers: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=1024)
 def outers(
-    rows: int, columns: int, depth: int, item: int, turned: bool, count: int, right: bool = False, update: int = 0
+    rows: int,
+    columns: int,
+    depth: int,
+    item: int,
+    turned: bool,
+    count: int,
+    right: bool = False,
+    update: int = 0,
+    aside: bool = False,
 ) -> tuple[Program, int]:
     """The program of y (rows, columns) = a times b (depth, columns), and its threads; `turned`: a is (depth, rows).
 
-    `right`: b is (columns, depth) and turned first, and there is a bias; for `update` see `products.outers_body`.
+    `right`: b is (columns, depth) and turned first, and there is a bias; `aside`: y is made in the workspace, and
+    turned after; for `update` see `products.outers_body`.
     """
     registers = vectors()
     lanes = registers.lanes(item)
@@ -150,10 +164,37 @@ def outers(
     kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)), update)
     strips = -(-columns // strip)
     values[products.PARTS] = parts(rows, high, strips)
+    values[products.TO] = products.WORKSPACE if aside else products.Y
     steps = [(kernel, values, strips * values[products.PARTS], 8)]
     if right:
-        steps.insert(0, (products.turned_body(item, lanes), values, -(-columns // lanes), 8))
+        steps.insert(0, turning(columns, depth, item, products.B, products.WORKSPACE))
+    if aside:
+        steps.append(turning(rows, columns, item, products.WORKSPACE, products.Y))
     return program(steps, rows * columns * depth, (rows + depth) * columns, count)
+
+
+def turning(columns: int, depth: int, item: int, source: int, target: int) -> Any:
+    """The step that turns a matrix (columns, depth)."""
+    lanes, values = vectors().lanes(item), [0] * products.PLACES
+    values[products.COLUMNS], values[products.DEPTH] = columns, depth
+    values[products.FROM], values[products.TO] = source, target
+    return products.turned_body(item, lanes), values, -(-columns // lanes), 8
+
+
+def is_tall(rows: int, columns: int, item: int) -> bool:
+    """Whether a weight's gradient has rows so short that its columns had better lie in the lanes."""
+    return columns <= vectors().lanes(item) and rows >= 4 * columns and rows >= STRIP // 4
+
+
+@lru_cache(maxsize=1024)
+def weight_grad(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Program, int, int]:
+    """The program of y (rows, columns) = g (depth, rows) turned times x (depth, columns), threads, and workspace.
+
+    Its arrays are g, x; if it `is_tall` x, g: then it is computed turned, in the workspace.
+    """
+    if is_tall(rows, columns, item):
+        return *outers(columns, rows, depth, item, True, count, aside=True), rows * columns * item
+    return *outers(rows, columns, depth, item, True, count), 0
 
 
 @lru_cache(maxsize=1024)

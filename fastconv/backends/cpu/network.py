@@ -17,9 +17,9 @@ from fastconv.backends.cpu.lowering import Lowering
 from fastconv.backends.cpu.network_operations import OPERATIONS
 from fastconv.backends.cpu.network_training import Loss, Update, bound_loss
 from fastconv.backends.cpu.roof import fma_roof
-from fastconv.backends.cpu.table import Table, profile
+from fastconv.backends.cpu.table import Seen, Table, profile
 from fastconv.graph import Graph, Value
-from fastconv.typing import Shape
+from fastconv.typing import Array, Shape
 
 
 class Network:
@@ -35,7 +35,7 @@ class Network:
     Attributes
     ----------
     input, output, grad_output : array
-        Fill `input`, call `forward`, read `output`; fill `grad_output`, call `backward`.
+        Call `show` or fill `input`, call `forward`, read `output`; fill `grad_output`, call `backward`.
     gradients : list of (Parameter, array)
         Where the backward pass leaves what it is called for.
     opaque : bool
@@ -68,6 +68,8 @@ class Network:
             dense.add_to(self._end, threads)
         for table in (self._forward, self._backward, self._end):
             table.freeze()
+        self.seen = Seen(self.input)
+        self.seen.follow(self._forward, self._backward, self._end)
         self.gradients, self.counters = list(low.gradients.values()), low.counters
         self._spoiled, self.may_spoil = low.spoiled, low.may_spoil
         self._weights, self._flag = Table(threads), np.zeros(8, np.int64)
@@ -79,6 +81,13 @@ class Network:
             program = finite_program(weight.size, low.item)
             self._weights.program("finite", program, weight, self._flag, threads=low.threads)
         self._weights.freeze()
+
+    def show(self, x: Array) -> None:
+        """Let the next passes have this input."""
+        if self.opaque:
+            self.input[...] = x
+        else:
+            self.seen.show(x)
 
     def usable(self) -> bool:
         """Whether the weights are such that this program computes what the layers would."""

@@ -23,6 +23,7 @@ from fastconv.backends.cpu.kernels import kernel
 from fastconv.backends.cpu.plane_sums import channel_sum_steps
 from fastconv.backends.cpu.plans import Plan
 from fastconv.backends.cpu.table import Table
+from fastconv.backends.cpu.vectors import aligned
 from fastconv.geometry import Convolution
 from fastconv.graph import Value
 from fastconv.typing import Array
@@ -261,7 +262,7 @@ def dense_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
     (rows, columns), depth = grad.shape, x.shape[1]
     flops = 2 * rows * columns * depth
     dense = Dense(weight, grad, low.array(x), low.gradient(weight))
-    if dense.result is low.gradients[id(weight)][1]:
+    if dense.takes_update and dense.result is low.gradients[id(weight)][1]:
         low.last_steps.append(dense)
     else:
         dense.add_to(low.table, low.threads)
@@ -290,7 +291,18 @@ class Dense(NamedTuple):
     def add_to(self, table: Table, threads: int, update: int = 0, *own: Array | None) -> None:
         """The steps; with an update, which moves the parameter, its arrays and numbers are `own`."""
         (rows, columns), depth = self.grad.shape, self.x.shape[1]
-        program, wanted = linear.outers(columns, depth, rows, self.x.itemsize, True, threads, False, update)
-        name = "linear weight_grad, update" if update else "linear weight_grad"
-        arrays = self.grad, self.x, None, self.result, None, *own
-        table.program(name, program, *arrays, threads=wanted, flops=2 * rows * columns * depth)
+        flops, item = 2 * rows * columns * depth, self.x.itemsize
+        if update:
+            program, wanted = linear.outers(columns, depth, rows, item, True, threads, False, update)
+            arrays = self.grad, self.x, None, self.result, None, *own
+            table.program("linear weight_grad, update", program, *arrays, threads=wanted, flops=flops)
+            return
+        program, wanted, size = linear.weight_grad(columns, depth, rows, item, threads)
+        pair = (self.x, self.grad) if linear.is_tall(columns, depth, item) else (self.grad, self.x)
+        space = aligned(size, np.uint8)
+        table.program("linear weight_grad", program, *pair, None, self.result, space, threads=wanted, flops=flops)
+
+    @property
+    def takes_update(self) -> bool:
+        """Whether the update can ride on it."""
+        return not linear.is_tall(self.grad.shape[1], self.x.shape[1], self.x.itemsize)

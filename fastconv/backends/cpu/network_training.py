@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.backends.cpu import loss_steps, optimizer_steps, products
 from fastconv.backends.cpu.steps import Step
-from fastconv.backends.cpu.table import Table
+from fastconv.backends.cpu.table import Seen, Table
 from fastconv.backends.cpu.vectors import aligned
 from fastconv.typing import Array, Shape
 
@@ -22,16 +22,10 @@ PAIRS = {
 
 
 class Loss:
-    """A loss of a network's output, whose gradient goes where the network's backward pass begins.
-
-    Attributes
-    ----------
-    target : array
-        A copy of what `accepts` was shown.
-    """
+    """A loss of a network's output, whose gradient goes where the network's backward pass begins."""
 
     def __init__(self, name: str, output: Array, grad: Array, target: Array, threads: int) -> None:
-        self.target = target
+        self._target = Seen(target)
         if name != "cross_entropy":
             output, grad, target = (array.reshape(-1) for array in (output, grad, target))
         self.value, self.flag = np.zeros(1, output.dtype), np.zeros(8, np.int64)
@@ -45,12 +39,13 @@ class Loss:
                 self._before.add(loss_steps.check_probabilities(target, self.flag))
                 self._late.add(loss_steps.check_probabilities(output, self.flag))
             self._table.add(*PAIRS[name](output, target, self.value, grad))
-        for table in (self._before, self._late, self._table):
+        for table in self.tables:
             table.freeze()
+        self._target.follow(*self.tables)
 
     def accepts(self, target: Array) -> bool:
         """Take these targets, unless they are none; who calls knows that shape and dtype are as they were."""
-        self.target[...] = target
+        self._target.show(target)
         self._before()
         return not self.flag[0]
 
@@ -112,6 +107,7 @@ class Update:
         if sets:
             self.table.add(*steps(*zip(*sets.values(), strict=True), self._numbers))
         self.table.freeze()
+        network.seen.follow(self.table)
 
     def __call__(self, *options: float) -> None:
         """Move all parameters; the options are those of `optimizer_steps.sgd_numbers` or `adam_numbers`."""

@@ -25,7 +25,8 @@ ROWS, COLUMNS, DEPTH, STRIP = range(4)  # of y, of the sum, and columns of a tas
 A_ROW, A_STEP, B_ROW, BLOCK = range(4, 8)  # bytes; and steps of the sum that are taken together
 TURNED = 8  # whether `b` is what `turned` left in the workspace, and there is a bias
 PARTS = 9  # of the rows
-PLACES = 10
+FROM, TO = 10, 11  # which array is turned, and which gets it; or which one y is
+PLACES = 12
 SUMMED = 4  # vectors of columns that are summed together
 A, B, BIAS, Y, WORKSPACE, OWN = range(6)
 NUMBERS = OWN + 4  # behind the arrays of an optimizer's step
@@ -75,7 +76,7 @@ def outers_body(item: int, lanes: int, rows: int, vectors: int, update: int = 0)
     def outers(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         wide, depth, most = word(plan, COLUMNS), word(plan, DEPTH), word(plan, BLOCK)
         a_row, a_step, b_row, turned = word(plan, A_ROW), word(plan, A_STEP), word(plan, B_ROW), word(plan, TURNED)
-        matrix = word(arrays, WORKSPACE if turned else B)
+        matrix, result = word(arrays, WORKSPACE if turned else B), word(arrays, word(plan, TO))
         for task in range(first, end):
             low, high, begin, stop = rectangle(plan, task, rows)
             for k in range(0, depth, most):
@@ -86,7 +87,7 @@ def outers_body(item: int, lanes: int, rows: int, vectors: int, update: int = 0)
                     last = min(stop - j, across)
                     for i in range(low, high, rows):
                         a, b = word(arrays, A) + i * a_row + k * a_step, matrix + k * b_row + j * item
-                        y = word(arrays, Y) + (i * wide + j) * item
+                        y = result + (i * wide + j) * item
                         start, start_row = y, wide * item
                         if turned and k == 0:
                             start, start_row = word(arrays, BIAS) + j * item, 0
@@ -103,7 +104,7 @@ def outers_body(item: int, lanes: int, rows: int, vectors: int, update: int = 0)
 
 @cache
 def turned_body(item: int, lanes: int) -> Any:
-    """`b` (columns, depth) turned, into the workspace."""
+    """A matrix (columns, depth), such as `b`, turned into another array."""
 
     @body
     def turned(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -113,8 +114,8 @@ def turned_body(item: int, lanes: int) -> Any:
             j = task * lanes
             count = min(lanes, wide - j)
             for k in range(0, depth, lanes):
-                source = word(arrays, B) + (j * depth + k) * item
-                target = word(arrays, WORKSPACE) + (k * wide + j) * item
+                source = word(arrays, word(plan, FROM)) + (j * depth + k) * item
+                target = word(arrays, word(plan, TO)) + (k * wide + j) * item
                 turn_block(item, lanes, source, depth * item, count, min(lanes, depth - k), target, wide * item, count)
 
     return turned

@@ -90,11 +90,41 @@ class Row(NamedTuple):
     alone: bool = False  # whether there is a workspace for one thread only
 
 
+class Seen:
+    """An array that tables read, and in whose place they can be shown others of its shape."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = self._shown = array
+        self._words: list[Array] = []
+
+    def follow(self, *tables: Table) -> None:
+        """Show them to these tables, too."""
+        at = address(self.array)
+        blocks = [row.arrays for table in tables for row in table.rows if isinstance(row, Row)]
+        found = [block[i : i + 1] for block in blocks for i in np.flatnonzero(block == at)]
+        self._words += found
+        self._point(found)
+
+    def show(self, other: Array) -> None:
+        """Let the tables read this array where it lies, or a copy of it where kernels can't; it is held meanwhile."""
+        if other.dtype != self.array.dtype or not (other.flags.c_contiguous and other.flags.aligned):
+            self.array[...] = other
+            other = self.array
+        if other is not self._shown:
+            self._shown = other
+            self._point(self._words)
+
+    def _point(self, words: list[Array]) -> None:
+        at = address(self._shown)
+        for place in words:
+            place[0] = at
+
+
 class Table:
     """Rows, and Python's own steps between them.
 
-    `add`, `program`, `kernel` and `python` append; `freeze` ends that. The addresses of an array that changes from
-    one run to the next are set with `place`.
+    `add`, `program`, `kernel` and `python` append; `freeze` ends that. An array that is another one from one run to the
+    next is `Seen`.
     """
 
     def __init__(self, threads: int) -> None:
@@ -188,12 +218,6 @@ class Table:
     @staticmethod
     def _words(row: Row) -> list[int]:
         return [row.code, row.plan, address(row.arrays), row.tasks, row.parts, row.condition, row.absent]
-
-    def places(self, array: Array) -> list[Array]:
-        """The words that hold an array's address, each as an array of one."""
-        at = address(array)
-        blocks = [row.arrays for row in self.rows if isinstance(row, Row)]
-        return [block[i : i + 1] for block in blocks for i in np.flatnonzero(block == at)]
 
     def __call__(self) -> None:
         """Run all."""

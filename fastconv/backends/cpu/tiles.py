@@ -19,6 +19,8 @@ from fastconv.backends.cpu.vectors import Emit, instruction
 
 Value = Any
 
+AHEAD = 8  # rows of a product that are fetched before they are loaded
+
 
 @instruction(5)
 def filters_tile(
@@ -303,6 +305,8 @@ def add_product(
     def step(k: Value, carried: list[Value]) -> list[Value]:
         line, shift, *sums = carried
         row = [e.masked_load(mask, line, v * width) for v, mask in enumerate(masks)]
+        for v in range(vectors):  # rows are far from each other
+            e.will_load(e.at(line, (AHEAD, b_row)), v * width)
         following: list[Value] = []
         for source in sources:
             number = e.splat(e.number(source, shift))

@@ -143,6 +143,11 @@ class Emit:
         place = self.element(address, offset, I8)
         self.call("llvm.prefetch.p0", ir.VoidType(), place, I32(1), I32(3), I32(1))
 
+    def will_load(self, address: Value, offset: Value = 0) -> None:
+        """Fetch a cache line that is loaded later, from where the processor does not expect it."""
+        place = self.element(address, offset, I8)
+        self.call("llvm.prefetch.p0", ir.VoidType(), place, I32(0), I32(3), I32(1))
+
     def masked_store(self, value: Value, mask: Value, address: Value, offset: Value = 0) -> None:
         """Store some lanes of a vector."""
         place = self.element(address, offset, self.vector)
