@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up; a module imports only from floors below its own, or from its own.
 FLOORS = [
-    {"errors", "files", "typing"},
+    {"errors", "files", "memory", "typing"},
     {"geometry", "algorithms", "borders", "graph", "threads", "transforms"},
     {"backends"},
     {"binding", "filters", "functional", "rewrites"},

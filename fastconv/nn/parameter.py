@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.graph import structure
+from fastconv.memory import aligned_copy
 from fastconv.typing import Array, ArrayLike, Shape
 
 
@@ -33,10 +34,10 @@ class Parameter:
     """
 
     def __init__(self, data: ArrayLike) -> None:
-        values = np.array(data, order="C")
+        values = np.asarray(data)
         if values.dtype.kind != "f" or values.dtype.itemsize > 8:
             raise TypeError(f"data is {values.dtype}: float32, float64 and float16 are accepted")
-        self.data: Array = values
+        self.data: Array = aligned_copy(values)
         self.grad: Array | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:

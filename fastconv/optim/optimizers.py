@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import backends
+from fastconv.memory import aligned_copy
 from fastconv.nn import Parameter, checks
 from fastconv.typing import Array
 
@@ -127,7 +128,7 @@ class Optimizer(ABC):
         array = np.asarray(value)
         if array.shape != parameter.data.shape:
             raise ValueError(f"{key} has shape {array.shape}: its parameter's, {parameter.data.shape}, is accepted")
-        return np.array(array, _computed(parameter), order="C")
+        return aligned_copy(np.asarray(array, _computed(parameter)))
 
 
 class SGD(Optimizer):
@@ -210,7 +211,7 @@ class SGD(Optimizer):
         )
 
     def _empty(self, data: Array) -> dict[str, Any]:
-        return {"velocity": np.zeros(data.shape, data.dtype)}
+        return {"velocity": _zeros(data)}
 
 
 class Adam(Optimizer):
@@ -303,7 +304,7 @@ class Adam(Optimizer):
         )
 
     def _empty(self, data: Array) -> dict[str, Any]:
-        return {"mean": np.zeros(data.shape, data.dtype), "square": np.zeros(data.shape, data.dtype), "step": 0}
+        return {"mean": _zeros(data), "square": _zeros(data), "step": 0}
 
 
 class AdamW(Adam):
@@ -337,6 +338,11 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
+
+
+def _zeros(data: Array) -> Array:
+    """As many zeros."""
+    return aligned_copy(np.broadcast_to(np.zeros((), data.dtype), data.shape))
 
 
 def _parameters(parameters: object) -> list[Parameter]:

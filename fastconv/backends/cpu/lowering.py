@@ -135,7 +135,8 @@ class Lowering:
 
     def gradient(self, parameter: Any) -> Array:
         """Where a parameter's gradient goes, if this is its first use."""
-        array = np.zeros(parameter.data.shape, self.graph.dtype)
+        array = aligned(parameter.data.shape, self.graph.dtype)
+        array[...] = 0
         if id(parameter) not in self.gradients:
             self.gradients[id(parameter)] = (parameter, array)
         return array

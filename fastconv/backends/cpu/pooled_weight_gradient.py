@@ -150,9 +150,9 @@ def weight_grad(x: Images, g: Images, codes: Array, grad_weight: Array, grad_bia
         *(filters, chunks, size * item, own * item, prod(tiles), prod(grad_weight.shape[1:]), bias.strides[0]),
         int(grad_bias is not None),
     ]
-    arrays = [sums, bias, places.astype(np.int32), grad_weight, grad_bias]
+    others = [sums, bias, places.astype(np.int32), grad_weight, grad_bias]
     large = 4 if chunks * size > 1 << 16 else 0
-    return [add, Step("weight gradient's end", weight_end(item, tile), ends, arrays, filters, large)]
+    return [add, Step("weight gradient's end", weight_end(item, tile), ends, others, filters, large)]
 
 
 IMAGES, CHUNKS, SHARES, GROUPS, ROWS, VECTORS, TILES_DOWN, TILES_ACROSS, CHUNK_BYTES, BIAS_BYTES = range(OWN, OWN + 10)

@@ -35,9 +35,13 @@ SGD, ADAM = 1, 2  # what moves a parameter, if y is its gradient
 
 @njit
 def rectangle(plan, task, rows):  # type: ignore[no-untyped-def]
-    """The rows of y that a task computes, whole tiles of so many, and its columns."""
+    """The rows of y that a task computes, whole tiles of so many, and its columns.
+
+    Neighbouring tasks have the same rows: where rows are images, threads meet their own ones in every layer.
+    """
     parts, tiles = word(plan, PARTS), (word(plan, ROWS) + rows - 1) // rows
-    part, begin = task % parts, task // parts * word(plan, STRIP)
+    strips = (word(plan, COLUMNS) + word(plan, STRIP) - 1) // word(plan, STRIP)
+    part, begin = task // strips, task % strips * word(plan, STRIP)
     low, high = part * tiles // parts * rows, min(word(plan, ROWS), (part + 1) * tiles // parts * rows)
     return low, high, begin, min(word(plan, COLUMNS), begin + word(plan, STRIP))
 

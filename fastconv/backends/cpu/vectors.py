@@ -11,11 +11,12 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from fastconv.memory import aligned as aligned
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 Value = Any  # of llvmlite's IR
@@ -259,10 +260,3 @@ def instruction(literals: int) -> Callable[[Callable[..., None]], Any]:
         return intrinsic(typed)
 
     return wrap
-
-
-def aligned(size: int, dtype: Any) -> Any:
-    """An uninitialised array that begins on a cache line."""
-    raw = np.empty(size * np.dtype(dtype).itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size * np.dtype(dtype).itemsize].view(dtype)
