@@ -35,7 +35,7 @@ class Network:
     Attributes
     ----------
     input, output, grad_output : array
-        Call `show` or fill `input`, call `forward`, read `output`; fill `grad_output`, call `backward`.
+        Call `show` and `forward`, read `output`; fill `grad_output`, call `backward`; `input` is shown at first.
     gradients : list of (Parameter, array)
         Where the backward pass leaves what it is called for.
     opaque : bool
