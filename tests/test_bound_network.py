@@ -622,3 +622,19 @@ def test_a_forked_child_goes_on():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert run.stdout.strip() == "True", run.stderr
+
+
+def test_dropout_is_nothing_in_evaluation_and_is_drawn_in_training():
+    def make():
+        layers = nn.Flatten(), nn.Linear(64, 20, rng=0, dtype=np.float64), nn.Dropout(0.5, rng=3)
+        return nn.Sequential(*layers, nn.Linear(20, 4, rng=1, dtype=np.float64))
+
+    x, y = pair()
+    one, two = trainers(make, "cross_entropy", momentum=0.9)
+    for _ in range(3):
+        np.testing.assert_allclose(one.step(x, y), two.step(x, y), rtol=1e-12)
+    assert_alike(one, two, 1e-12)
+    model = one.model.eval()
+    np.testing.assert_allclose(model(x), two.model.eval().forward(x), rtol=1e-12)
+    (network,) = model._bindings._found.values()
+    assert not network.opaque

@@ -1,6 +1,7 @@
 """Dropout as a layer, with a generator of its own."""
 
 from fastconv import functional
+from fastconv.graph import Graph, Value
 from fastconv.nn import checks
 from fastconv.nn.module import Module
 from fastconv.typing import Array, Random
@@ -51,6 +52,10 @@ class Dropout(Module):
         y, mask = functional.dropout(x, self.p, rng=self.rng, return_mask=True)
         self.keep(mask)
         return y
+
+    def bind(self, graph: Graph, x: Value) -> Value:
+        """x itself in evaluation; in training numbers are drawn, which is left to the layer."""
+        return graph.layer(self, x) if self.training else x
 
     def backward(self, grad_output: Array) -> Array:
         """The gradient with respect to x: grad_output where x was let through, grown alike."""

@@ -17,9 +17,8 @@ from fastconv.typing import Array
 if TYPE_CHECKING:
     from fastconv.training.trainer import Trainer
 
-# Losses that look at the network's output, too, before they take it.
 STEPS = 20  # that a profile takes
-LATE = {"binary_cross_entropy"}
+LATE = {"binary_cross_entropy"}  # losses that look at the network's output, too, before they take it
 
 
 class BoundStep:

@@ -107,7 +107,8 @@ class Trainer:
         Returns
         -------
         float
-            The batch's loss before the step.
+            The batch's loss before the step. Gradients are left in the parameters' `grad`, in arrays that the next
+            step writes over.
 
         Raises
         ------
