@@ -1,11 +1,19 @@
 """What the README promises: its commands, and its examples as they stand; in Spanish the same."""
 
+import importlib
 import importlib.util
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import fastconv as fc
+import fastconv.functional as F
+from benchmarks.command import parser as bench_parser
+from fastconv import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,6 +43,64 @@ def test_the_quick_start_is_two_commands():
 def test_the_examples_run_as_they_stand(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {})
+
+
+COMMANDS = sorted(set(re.findall(r"`fastconv ([^`]*)`", README)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_one(command):
+    words = shlex.split(command)
+    if words[0] == "bench":
+        parser, words = bench_parser(), words[1:]
+    else:
+        parser = cli.parser()
+    parser.parse_args(words)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[0] in {"explain", "filter", "info"}])
+def test_the_quick_commands_run(command, tmp_path, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 255, (40, 50), dtype=np.uint8)
+    image.fromarray(picture).save("photo.png")
+    assert cli.main(shlex.split(command)) == 0
+    if command.startswith("filter"):
+        with image.open("out.png") as result:
+            assert result.size == (50, 40)
+
+
+INSTEAD = [
+    re.findall(r"`([^`]+)`", line)
+    for line in README.partition("## Instead of")[2].partition("\n## ")[0].splitlines()
+    if line.startswith("| `")
+]
+
+
+@pytest.mark.parametrize(("today", "here"), INSTEAD[:-2])
+def test_what_is_called_here_gives_what_is_called_today(today, here):
+    library = pytest.importorskip(today.partition(".")[0])
+    if library.__name__ == "scipy":
+        importlib.import_module("scipy.ndimage")
+        importlib.import_module("scipy.signal")
+    rng = np.random.default_rng(0)
+    if library.__name__ == "torch":
+        arrays = {"x": (2, 3, 9, 8), "w": (4, 3, 3, 3), "b": (4,), "g": (2, 4, 7, 6)}
+    else:
+        arrays = {"x": (40, 30), "w": (5, 5), "t": (8, 7), "h": (5, 4)}
+    given = {name: rng.random(shape, np.float32) for name, shape in arrays.items()}
+    own = {"fc": fc, "F": F, "ndimage": fc.ndimage, "signal": fc.signal}
+    theirs = {name: library.from_numpy(a) for name, a in given.items()} if library.__name__ == "torch" else given
+    expected = np.asarray(eval(today, {library.__name__: library, **theirs}))
+    np.testing.assert_allclose(eval(here, {**own, **given}), expected, rtol=0, atol=1e-4 * abs(expected).max())
+
+
+def test_layers_and_steps_are_called_as_the_table_says():
+    assert [here for _, here in INSTEAD[-2:]] == [
+        "nn.Sequential(nn.Conv2d(1, 6, 3), nn.Tanh())", "trainer.step(x, y)",
+    ]  # fmt: skip
+    model = eval(INSTEAD[-2][1], {"nn": fc.nn})
+    assert model.output_shape((1, 1, 5, 5)) == (1, 6, 3, 3)
 
 
 def test_each_readme_begins_with_the_way_to_the_other():
