@@ -19,19 +19,6 @@ from types import ModuleType
 from fastconv.errors import BackendUnavailableError
 
 NAMES = ("cpu", "cuda", "reference")
-MODULES = (
-    "activation",
-    "convolution",
-    "explain",
-    "filtering",
-    "linear",
-    "loss",
-    "normalization",
-    "optimizer",
-    "pooling",
-    "resampling",
-    "template",
-)
 _chosen: ContextVar[str | None] = ContextVar("fastconv backend", default=None)
 
 

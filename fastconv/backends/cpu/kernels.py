@@ -51,9 +51,9 @@ INT, AXES = -1, 64  # kinds of arguments: an int, or AXES times an array's dtype
 class Kernel:
     """A function of arrays, numbers and a range of tasks, compiled for each set of dtypes."""
 
-    def __init__(self, function: Callable[..., None], fastmath: set[str]) -> None:
+    def __init__(self, function: Callable[..., None]) -> None:
         self.__doc__, self.__name__ = function.__doc__, function.__name__
-        self.function, self.fastmath = function, fastmath
+        self.function = function
         self.codes: dict[tuple[int, ...], int] = {}
 
     def __call__(self, tasks: int, *args: Any) -> None:
@@ -77,7 +77,7 @@ class Kernel:
     def compile(self, kinds: tuple[int, ...]) -> int:
         """The address of the code for such arguments."""
         unpacked, name = unpacking(tuple([_type(kind) for kind in kinds])), self.__name__
-        options = {"nogil": True, "error_model": "numpy", "fastmath": self.fastmath}
+        options = {"nogil": True, "error_model": "numpy", "fastmath": EXACT}
         function = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(self.function)
 
         def entry(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -89,12 +89,7 @@ class Kernel:
 
 def kernel(function: Callable[..., None]) -> Kernel:
     """Make a function a kernel whose expressions are computed as they are written."""
-    return Kernel(function, EXACT)
-
-
-def kernel_of_sums(function: Callable[..., None]) -> Kernel:
-    """Make a function a kernel whose inner loops are sums of one term, in an order that suits the vector units."""
-    return Kernel(function, SUMS)
+    return Kernel(function)
 
 
 def _type(kind: int) -> Any:
