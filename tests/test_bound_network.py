@@ -10,11 +10,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from drawn_networks import drawn_network
 from layers import LAYERS
 
 import fastconv as fc
 from fastconv import binding, models, nn, optim, rewrites
-from fastconv.backends.cpu import network_rewrites
+from fastconv.backends.cpu import lowering, network_rewrites
 from fastconv.graph import Graph
 from fastconv.training import Trainer
 
@@ -144,55 +145,67 @@ def test_every_layer_within_a_network(case):
     assert_alike(one, two, 1e-12)
 
 
-def drawn_network(rng):
-    """A chain of layers that fit together, for images (N, channels, 12, 12)."""
-    channels, side = int(rng.integers(1, 4)), 12
-    first, layers = channels, []
-    for _ in range(int(rng.integers(1, 5))):
-        kind = rng.integers(0, 7)
-        if kind == 0 and side >= 4:
-            layers.append(nn.MaxPool2d(2))
-            side //= 2
-        elif kind == 1:
-            layers.append([nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU][rng.integers(0, 4)]())
-        elif kind == 2:
-            layers.append(nn.BatchNorm2d(channels, dtype=np.float64))
-        elif kind == 3:
-            inner = nn.Conv2d(channels, channels, 3, padding=1, rng=rng, dtype=np.float64)
-            layers.append(nn.Residual(nn.Sequential(inner, nn.Tanh())))
-        elif kind == 4:
-            filters = int(rng.integers(1, 4))
-            layers.append(nn.Concat(nn.Identity(), nn.Conv2d(channels, filters, 1, rng=rng, dtype=np.float64)))
-            channels += filters
-        else:
-            filters, taps = int(rng.integers(1, 5)), int(rng.integers(1, 4))
-            layers.append(nn.Conv2d(channels, filters, taps, padding=taps // 2, rng=rng, dtype=np.float64))
-            channels, side = filters, side + taps // 2 * 2 - taps + 1
-            if rng.random() < 0.7:
-                layers.append([nn.ReLU, nn.Tanh, nn.Sigmoid][rng.integers(0, 3)]())
-            if rng.random() < 0.6 and side >= 4:
-                layers.append(nn.MaxPool2d(2))
-                side //= 2
-    layers += [nn.Flatten(), nn.Linear(channels * side * side, 3, rng=rng, dtype=np.float64)]
-    return nn.Sequential(*layers), first
-
-
 @pytest.mark.parametrize("seed", range(40))
-def test_drawn_networks(seed):
+@pytest.mark.parametrize("limit", [lowering.SMALL, 0], ids=["gradients wait", "arrays serve again"])
+def test_drawn_networks(limit, seed, monkeypatch):
+    monkeypatch.setattr(lowering, "SMALL", limit)
     rng = np.random.default_rng(seed)
-    model, channels = drawn_network(rng)
-    one = Trainer(model, "cross_entropy", optim.Adam(model.parameters(), lr=0.01))
+    model, image = drawn_network(rng)
     twin = copy.deepcopy(model)
-    two = by_layers(Trainer(twin, "cross_entropy", optim.Adam(twin.parameters(), lr=0.01)))
-    for n in (3, 1, 3):
-        if n == 1 and any(isinstance(layer, nn.BatchNorm2d) for layer in model):
-            continue
-        x, y = rng.standard_normal((n, channels, 12, 12)), rng.integers(0, 3, n)
+    one = Trainer(model, "cross_entropy", optim.Adam(model.parameters(), lr=0.003))
+    two = by_layers(Trainer(twin, "cross_entropy", optim.Adam(twin.parameters(), lr=0.003)))
+    for n in (3, 5, 3):
+        x, y = rng.standard_normal((n, *image)), rng.integers(0, 3, n)
+        x.flags.writeable = False
         np.testing.assert_allclose(one.step(x, y), two.step(x, y), rtol=1e-9)
+        for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+            np.testing.assert_allclose(a.grad, b.grad, rtol=0, atol=1e-8 * max(1e-3, np.abs(b.grad).max()))
     assert_bound(one)
-    assert_alike(one, two, 1e-8)
+    twin.load_state_dict(model.state_dict())
     model.eval(), twin.eval()
-    np.testing.assert_allclose(model(x), twin.forward(x), rtol=0, atol=1e-7)
+    for n in (3, 1):
+        x = rng.standard_normal((n, *image))
+        y = twin.forward(x)
+        np.testing.assert_allclose(model(x), y, rtol=0, atol=1e-9 * max(1, np.abs(y).max()))
+
+
+def skips_of_one_size():
+    """Where an array that served twice would be written to while it is read."""
+
+    def conv(seed):
+        return nn.Conv2d(4, 4, 3, padding=1, rng=seed, dtype=np.float64)
+
+    return nn.Sequential(
+        conv(0), nn.ReLU(), nn.Residual(nn.Sequential(conv(1), nn.ReLU())), nn.ReLU(),
+        nn.Residual(nn.Sequential(conv(2), nn.Tanh(), conv(3))),
+        nn.Residual(nn.Sequential(conv(4), nn.ReLU()), nn.Sequential(conv(5), nn.Tanh())),
+    )  # fmt: skip
+
+
+EVALUATED = {
+    "skips of one size": skips_of_one_size,
+    "a shape alone": nn.Flatten,
+    "nothing and a shape": lambda: nn.Sequential(nn.Dropout(), nn.Flatten()),
+    "two normalisations": lambda: nn.Sequential(
+        nn.Conv2d(4, 3, 3, rng=0, dtype=np.float64), *[nn.BatchNorm2d(3, dtype=np.float64) for _ in range(2)]
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EVALUATED)
+def test_evaluation_of_networks_with_a_difficulty(case):
+    model = nn.Sequential(EVALUATED[case]())
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        model(rng.standard_normal((5, 4, 8, 8)) * 2 + 1)
+    model.eval()
+    for _ in range(2):
+        x = rng.standard_normal((3, 4, 8, 8))
+        before = x.copy()
+        np.testing.assert_allclose(model(x), model.forward(x), rtol=0, atol=1e-12)
+        np.testing.assert_array_equal(x, before)
+    (network,) = model._bindings._found.values()
+    assert not network.opaque
 
 
 # What a binding depends on.

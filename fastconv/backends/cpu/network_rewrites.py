@@ -22,7 +22,8 @@ def fold_batch_norm(graph: Graph) -> None:
         if normalised.operation != "batch_norm" or normalised.inputs[0].operation != "convolution":
             continue
         (convolution,) = normalised.inputs
-        if len(graph.users(convolution)) > 1 or convolution is graph.output:
+        taken = "batch_norm" in convolution.options  # by another one, right before this
+        if taken or len(graph.users(convolution)) > 1 or convolution is graph.output:
             continue
         convolution.options["batch_norm"] = normalised.options["module"]
         convolution.parameters |= {f"batch_norm_{name}": p for name, p in normalised.parameters.items()}
