@@ -16,7 +16,7 @@ from fastconv import algorithms, backends, rewrites, threads
 from fastconv.graph import Graph, Value, structure
 from fastconv.typing import Array, Shape
 
-__all__ = ["Bindings", "bound", "graph_of", "matches", "setting"]
+__all__ = ["Bindings", "bound", "evaluated", "graph_of", "setting"]
 
 KEPT = 8  # bindings of a model
 DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
@@ -81,7 +81,7 @@ def matches(a: list[Any], b: list[Any]) -> bool:
 
 def setting() -> Hashable:
     """What a binding depends on besides the model and the input."""
-    return backends.backend_name(), threads.get_num_threads()
+    return backends.backend_name(), threads.get_num_threads(), algorithms.preferred
 
 
 def graph_of(model: Any, bind: Bind, shape: Shape, dtype: np.dtype[Any], training: bool) -> Graph | None:

@@ -251,6 +251,23 @@ def test_a_change_of_the_model_is_seen(change):
     np.testing.assert_allclose(one.model(x), one.model.forward(x), rtol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["direct", "fft"])
+def test_an_algorithm_that_is_preferred_is_seen(name):
+    x, y = pair()
+    one, two = trainers(small, "cross_entropy")
+    one.step(x, y), two.step(x, y)
+    model = small().eval()
+    model(x)
+    try:
+        fc.set_algorithm(name)
+        assert one._bound(x, y) is None
+        np.testing.assert_array_equal(model(x), model.forward(x))
+        np.testing.assert_allclose(one.step(x, y), two.step(x, y), rtol=1e-12)
+    finally:
+        fc.set_algorithm("auto")
+    assert one._bound(x, y) is not None
+
+
 def test_a_class_with_a_forward_of_its_own_is_called():
     class Doubled(nn.Linear):
         def forward(self, x):
