@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose
 
 import fastconv as fc
 import fastconv.functional as F
-from fastconv.backends.cpu import linear, outputs, plane_sums, workspace
+from fastconv.backends.cpu import channel_sums, linear, outputs, workspace
 
 PAGE = mmap.PAGESIZE
 LINE = 64  # bytes of a cache line, on which workspaces begin
@@ -92,7 +92,7 @@ def guarding(side):
     """Outputs and workspaces of convolutions and linear layers lie beside guards."""
     guard = Guard(side)
     with (
-        mock.patch.object(plane_sums, "np", NumPy(guard.empty)),
+        mock.patch.object(channel_sums, "np", NumPy(guard.empty)),
         mock.patch.object(linear, "np", NumPy(guard.empty)),
         mock.patch.object(outputs, "empty", guard.empty),
         mock.patch.object(workspace, "take", guard.space),

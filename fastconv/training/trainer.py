@@ -1,6 +1,6 @@
 """A model, its loss and its optimizer together: one step, and one evaluation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,7 +148,7 @@ class Trainer:
         try:
             self.step(images, y)
             step = self._bound(images, y)
-            if step is None or not isinstance(step, BoundStep):
+            if step is None:
                 raise RuntimeError("the model is not bound to such a batch: its layers are called one by one")
             return step.profile(images, y)
         finally:
@@ -156,10 +156,12 @@ class Trainer:
 
     def _bound(self, x: Array, y: ArrayLike) -> BoundStep | None:
         """The step on the network that the model is bound to for such a batch; None if there is none."""
-        form = (y.shape, y.dtype) if isinstance(y, np.ndarray) else None
-        self._key = x.shape, x.dtype, form, self.loss, binding.setting()
-        found: BoundStep | None = self._bindings.get(self.model, self._key, lambda: bound_step(self, x, y))
+        found: BoundStep | None = self._bindings.get(self.model, self._key(x, y), lambda: bound_step(self, x, y))
         return found
+
+    def _key(self, x: Array, y: ArrayLike) -> Hashable:
+        form = (y.shape, y.dtype) if isinstance(y, np.ndarray) else None
+        return x.shape, x.dtype, form, self.loss, binding.setting()
 
     def _bound_step(self, x: Array, y: ArrayLike) -> float | None:
         """A step on the network that the model is bound to for x; None, and nothing has changed, if there is none."""
@@ -171,7 +173,7 @@ class Trainer:
                 return None
             return self._whole(step, x, y) if step.careful else step(x, y)
         except UnforeseenError:
-            self._bindings.drop(self._key)
+            self._bindings.drop(self._key(x, y))
             return None
         finally:
             self._bindings.lock.release()

@@ -12,7 +12,7 @@ from typing import Any
 from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.kernels import SMALL
 from fastconv.backends.cpu.steps import Step
-from fastconv.backends.cpu.vectors import I64, Emit, instruction
+from fastconv.backends.cpu.vectors import Emit, instruction
 from fastconv.typing import Array
 
 PIECE = 1 << 13  # numbers of a task
@@ -24,20 +24,13 @@ Value = Any
 def join_numbers(e: Emit, terms: int, relu: int, a: Value, b: Value, count: Value, y: Value) -> None:
     """y[j] = a[j] (+ b[j] if `terms` is 2) for j < count, or its rectifier."""
 
-    def joined(mask: Value | None, place: Value) -> Value:
-        parts = [e.load(x, place) if mask is None else e.masked_load(mask, x, place) for x in (a, b)[:terms]]
+    def join(place: Value, mask: Value) -> None:
+        parts = [e.masked_load(mask, x, place) for x in (a, b)[:terms]]
         found = e.b.fadd(*parts) if terms == 2 else parts[0]
-        return e.b.select(e.b.fcmp_ordered("<=", found, e.zero), e.zero, found) if relu else found
+        found = e.b.select(e.b.fcmp_ordered("<=", found, e.zero), e.zero, found) if relu else found
+        e.masked_store(found, mask, y, place)
 
-    def step(v: Value, _: list[Value]) -> list[Value]:
-        place = e.b.mul(v, I64(e.lanes * e.item))
-        e.store(joined(None, place), y, place)
-        return []
-
-    whole = e.b.sdiv(count, I64(e.lanes))
-    e.loop(whole, [], step)
-    mask, place = e.leading(e.b.sub(count, e.b.mul(whole, I64(e.lanes)))), e.b.mul(whole, I64(e.lanes * e.item))
-    e.masked_store(joined(mask, place), mask, y, place)
+    e.each(count, join)
 
 
 @cache

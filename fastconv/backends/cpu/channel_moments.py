@@ -224,13 +224,10 @@ def normalise_rows(
     """y[n, p] = (x[n, p] - mean) scale + bias of a channel, or its rectifier."""
     normal = Normal(e, channel, mean, var, weight, bias, eps)
 
-    def vector(place: Value, mask: Value | None) -> None:
-        found = normal.output(normal.centred(loaded(e, mask, x, place)))
+    def vector(place: Value, mask: Value) -> None:
+        found = normal.output(normal.centred(e.masked_load(mask, x, place)))
         found = e.b.select(e.b.fcmp_ordered("<=", found, e.zero), e.zero, found) if relu else found
-        if mask is None:
-            e.store(found, y, place)
-        else:
-            e.masked_store(found, mask, y, place)
+        e.masked_store(found, mask, y, place)
 
     each_vector(e, step, pixels, images, vector)
 
@@ -259,24 +256,12 @@ class Normal:
         return self.e.b.select(self.e.b.fcmp_ordered("<=", self.output(centred), self.e.zero), self.e.zero, grad)
 
 
-def each_vector(
-    e: Emit, step: Value, pixels: Value, images: Value, work: Callable[[Value, Value | None], None]
-) -> None:
-    """`work` for the place of each vector of a channel's numbers, with the mask of the last one of an image."""
-    b = e.b
-    whole = b.sdiv(pixels, I64(e.lanes))
-    behind = b.mul(whole, I64(e.lanes * e.item))
-    mask = e.leading(b.sub(pixels, b.mul(whole, I64(e.lanes))))
+def each_vector(e: Emit, step: Value, pixels: Value, images: Value, work: Callable[[Value, Value], None]) -> None:
+    """`work` for the place of each vector of a channel's numbers, with its mask."""
 
     def image(n: Value, _: list[Value]) -> list[Value]:
-        begin = b.mul(n, step)
-
-        def vector(v: Value, _: list[Value]) -> list[Value]:
-            work(e.at(begin, b.mul(v, I64(e.lanes * e.item))), None)
-            return []
-
-        e.loop(whole, [], vector)
-        work(e.at(begin, behind), mask)
+        begin = e.b.mul(n, step)
+        e.each(pixels, lambda place, mask: work(e.at(begin, place), mask))
         return []
 
     e.loop(images, [], image)
@@ -376,14 +361,10 @@ def project_rows(
     tilt, shift = (e.splat(narrow(e, value)) for value in (slope, b.fdiv(d.number(sums, 8 * SUM), numbers)))
     tilt = b.fneg(tilt)
 
-    def vector(place: Value, mask: Value | None) -> None:
-        centred = normal.centred(loaded(e, mask, x, place))
-        slopes = loaded(e, mask, grad, place)
+    def vector(place: Value, mask: Value) -> None:
+        centred = normal.centred(e.masked_load(mask, x, place))
+        slopes = e.masked_load(mask, grad, place)
         slopes = normal.passed(slopes, centred) if relu else slopes
-        found = b.fmul(normal.scale, e.fma(tilt, centred, b.fsub(slopes, shift)))
-        if mask is None:
-            e.store(found, grad_x, place)
-        else:
-            e.masked_store(found, mask, grad_x, place)
+        e.masked_store(b.fmul(normal.scale, e.fma(tilt, centred, b.fsub(slopes, shift))), mask, grad_x, place)
 
     each_vector(e, step, pixels, images, vector)

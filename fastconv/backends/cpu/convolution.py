@@ -8,8 +8,8 @@ from typing import Any
 from fastconv import threads
 from fastconv.backends.cpu import fourier, outputs, plain, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose, direct_plan
+from fastconv.backends.cpu.channel_sums import channel_sums
 from fastconv.backends.cpu.finite import all_finite
-from fastconv.backends.cpu.plane_sums import channel_sums
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 

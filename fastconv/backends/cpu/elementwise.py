@@ -101,16 +101,11 @@ def map_body(formula: Formula, inputs: int, numbers: int, item: int, lanes: int)
         constants = [e.splat(e.number(shared, i * e.item)) for i in range(numbers)]
         target = e.at(e.word(arrays, e.long(inputs + (numbers > 0))), (e.item, begin))
 
-        def step(v: Value, _: list[Value]) -> list[Value]:
-            place = e.b.mul(v, e.long(e.lanes * e.item))
-            e.store(formula(e, *[e.load(source, place) for source in places], *constants), target, place)
-            return []
+        def step(place: Value, mask: Value) -> None:
+            numbers = [e.masked_load(mask, source, place) for source in places]
+            e.masked_store(formula(e, *numbers, *constants), mask, target, place)
 
-        whole = e.b.sdiv(count, e.long(e.lanes))
-        e.loop(whole, [], step)
-        mask, place = e.first(e.b.srem(count, e.long(e.lanes))), e.b.mul(whole, e.long(e.lanes * e.item))
-        rest = [e.masked_load(mask, source, place) for source in places]
-        e.masked_store(formula(e, *rest, *constants), mask, target, place)
+        e.each(count, step)
 
     @native.body
     def mapped(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]

@@ -45,7 +45,7 @@ def linear_input_grad(weight: Array, grad_output: Array) -> Array:
     if not (rows and columns and depth):
         return np.zeros((rows, columns), weight.dtype)
     grad_x = np.empty((rows, columns), weight.dtype)
-    program, count = outers(rows, columns, depth, weight.itemsize, False, threads.get_num_threads())
+    program, count = input_grad(rows, columns, depth, weight.itemsize, threads.get_num_threads())
     program.on(count, grad_output, weight, None, grad_x)
     return grad_x
 
@@ -57,10 +57,9 @@ def linear_weight_grad(x: Array, grad_output: Array) -> Array:
         return np.zeros((rows, columns), x.dtype)
     grad_weight = np.empty((rows, columns), x.dtype)
     program, count, size = weight_grad(rows, columns, depth, x.itemsize, threads.get_num_threads())
-    pair = (x, grad_output) if is_tall(rows, columns, x.itemsize) else (grad_output, x)
     space = workspace.take(size)
     try:
-        program.on(count, *pair, None, grad_weight, space)
+        program.on(count, grad_output, x, None, grad_weight, space)
     finally:
         workspace.give(space)
     return grad_weight
@@ -88,11 +87,15 @@ class Forward:
 @lru_cache(maxsize=1024)
 def forward(rows: int, columns: int, depth: int, item: int, count: int) -> Forward:
     """By dot products, which take both matrices as they lie; or by a turned weight, where rows are many and short."""
+    no_bias = np.zeros(columns, f"f{item}")
     if rows < MANY or depth > SHORT:
-        program, threads_ = dots(rows, columns, depth, item, count)
-        return Forward(program, threads_, 0, np.zeros(columns, f"f{item}"))
-    program, threads_ = outers(rows, columns, depth, item, False, count, True)
-    return Forward(program, threads_, columns * depth * item, np.zeros(columns, f"f{item}"))
+        return Forward(*dots(rows, columns, depth, item, count), 0, no_bias)
+    places = {products.RIGHT: products.WORKSPACE, products.BIASED: 1}
+    steps = [
+        turning(columns, depth, item, products.B, products.WORKSPACE),
+        outer_step(rows, columns, depth, item, False, places),
+    ]
+    return Forward(*program(steps, rows, columns, depth, count), columns * depth * item, no_bias)
 
 
 def dots(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Program, int]:
@@ -115,7 +118,8 @@ def dots(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Pr
     values[products.PARTS] = max(several, parts(rows, high, strips))
     kernel = products.dots_body(item, registers.lanes(item), high, wide)
     steps = [(kernel, values, strips * values[products.PARTS], 8)]
-    return program(steps, rows * columns * depth, columns * depth, count)
+    work = max(rows * columns * depth // 8, columns * depth)
+    return Program(steps, work), count if work > SMALL else 1
 
 
 def tile(rows: int, registers: int) -> tuple[int, int]:
@@ -127,27 +131,18 @@ def tile(rows: int, registers: int) -> tuple[int, int]:
     return (4, 6) if registers > 16 else (3, 3)
 
 
-@lru_cache(maxsize=1024)
-def outers(
-    rows: int,
-    columns: int,
-    depth: int,
-    item: int,
-    turned: bool,
-    count: int,
-    right: bool = False,
-    update: int = 0,
-    aside: bool = False,
-) -> tuple[Program, int]:
-    """The program of y (rows, columns) = a times b (depth, columns), and its threads; `turned`: a is (depth, rows).
+def outer_step(
+    rows: int, columns: int, depth: int, item: int, turned: bool, places: dict[int, int], update: int = 0
+) -> Any:
+    """The step of y (rows, columns) = a times b (depth, columns); `turned`: a is (depth, rows).
 
-    `right`: b is (columns, depth) and turned first, and there is a bias; `aside`: y is made in the workspace, and
-    turned after; for `update` see `products.outers_body`.
+    `places` has what is not the default of the plan's words; for `update` see `products.outers_body`.
     """
     registers = vectors()
     lanes = registers.lanes(item)
     high, across = min(rows, 8 if registers.registers > 16 else 4), 3 if registers.registers > 16 else 2
     strip = min(STRIP, -(-columns // (4 * lanes * across)) * lanes * across)
+    strips = -(-columns // strip)
     values = [0] * products.PLACES
     for place, value in {
         products.ROWS: rows,
@@ -158,43 +153,49 @@ def outers(
         products.A_STEP: rows * item if turned else item,
         products.B_ROW: columns * item,
         products.BLOCK: max(BLOCK, BLOCK * STRIP // strip),
-        products.TURNED: int(right),
+        products.PARTS: parts(rows, high, strips),
+        products.LEFT: products.A,
+        products.RIGHT: products.B,
+        products.RESULT: products.Y,
+        **places,
     }.items():
         values[place] = value
     kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)), update)
-    strips = -(-columns // strip)
-    values[products.PARTS] = parts(rows, high, strips)
-    values[products.TO] = products.WORKSPACE if aside else products.Y
-    steps = [(kernel, values, strips * values[products.PARTS], 8)]
-    if right:
-        steps.insert(0, turning(columns, depth, item, products.B, products.WORKSPACE))
-    if aside:
-        steps.append(turning(rows, columns, item, products.WORKSPACE, products.Y))
-    return program(steps, rows * columns * depth, (rows + depth) * columns, count)
+    return kernel, values, strips * values[products.PARTS], 8
 
 
 def turning(columns: int, depth: int, item: int, source: int, target: int) -> Any:
-    """The step that turns a matrix (columns, depth)."""
+    """The step that turns one of the call's arrays, a matrix (columns, depth), into another one."""
     lanes, values = vectors().lanes(item), [0] * products.PLACES
     values[products.COLUMNS], values[products.DEPTH] = columns, depth
-    values[products.FROM], values[products.TO] = source, target
+    values[products.RIGHT], values[products.RESULT] = source, target
     return products.turned_body(item, lanes), values, -(-columns // lanes), 8
 
 
-def is_tall(rows: int, columns: int, item: int) -> bool:
-    """Whether a weight's gradient has rows so short that its columns had better lie in the lanes."""
-    return columns <= vectors().lanes(item) and rows >= 4 * columns and rows >= STRIP // 4
+@lru_cache(maxsize=1024)
+def input_grad(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Program, int]:
+    """The program of y (rows, columns) = g (rows, depth) times weight (depth, columns), and its threads."""
+    return program([outer_step(rows, columns, depth, item, False, {})], rows, columns, depth, count)
 
 
 @lru_cache(maxsize=1024)
-def weight_grad(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Program, int, int]:
-    """The program of y (rows, columns) = g (depth, rows) turned times x (depth, columns), threads, and workspace.
+def weight_grad(
+    rows: int, columns: int, depth: int, item: int, count: int, update: int = 0
+) -> tuple[Program, int, int]:
+    """The program of y (rows, columns) = g (depth, rows) turned times x (depth, columns), threads, and workspace."""
+    if not is_tall(rows, columns, item) or update:
+        return *program([outer_step(rows, columns, depth, item, True, {}, update)], rows, columns, depth, count), 0
+    places = {products.LEFT: products.B, products.RIGHT: products.A, products.RESULT: products.WORKSPACE}
+    steps = [
+        outer_step(columns, rows, depth, item, True, places),
+        turning(columns, rows, item, products.WORKSPACE, products.Y),
+    ]
+    return *program(steps, rows, columns, depth, count), rows * columns * item
 
-    Its arrays are g, x; if it `is_tall` x, g: then it is computed turned, in the workspace.
-    """
-    if is_tall(rows, columns, item):
-        return *outers(columns, rows, depth, item, True, count, aside=True), rows * columns * item
-    return *outers(rows, columns, depth, item, True, count), 0
+
+def is_tall(rows: int, columns: int, item: int) -> bool:
+    """Whether a weight's gradient has rows so short that its columns had better lie in the lanes: it is made turned."""
+    return columns <= vectors().lanes(item) and rows >= 4 * columns and rows >= STRIP // 4
 
 
 @lru_cache(maxsize=1024)
@@ -202,7 +203,7 @@ def sums(rows: int, columns: int, item: int, count: int) -> tuple[Program, int]:
     """The program of y (columns,) = the sum of a's rows, and its threads."""
     lanes = vectors().lanes(item)
     step = products.sums_body(item, lanes), [rows, columns], -(-columns // (products.SUMMED * lanes)), 8
-    return program([step], 0, rows * columns, count)
+    return Program([step], rows * columns), count if rows * columns > SMALL else 1
 
 
 def parts(rows: int, tile: int, strips: int) -> int:
@@ -210,7 +211,7 @@ def parts(rows: int, tile: int, strips: int) -> int:
     return max(1, min(-(-rows // tile), -(-ENOUGH // strips))) if rows >= 2 * tile and strips < ENOUGH else 1
 
 
-def program(steps: list[Any], products_: int, numbers: int, count: int) -> tuple[Program, int]:
-    """The steps, on threads where they have work for them."""
-    work = max(products_ // 8, numbers)
+def program(steps: list[Any], rows: int, columns: int, depth: int, count: int) -> tuple[Program, int]:
+    """The steps of a product, on threads where they have work for them; and how many."""
+    work = max(rows * columns * depth // 8, (rows + depth) * columns)
     return Program(steps, work), count if work > SMALL else 1

@@ -187,17 +187,14 @@ def pair_body(
         factor = e.splat(e.number(e.word(arrays, I64(FACTOR)))) if gradient else None
         grad = e.at(e.word(arrays, I64(GRAD)), (e.item, begin)) if gradient else None
 
-        def step(offset: Value, mask: Value, total: Value) -> Value:
+        def step(offset: Value, mask: Value, totals: list[Value]) -> list[Value]:
             pair = [e.masked_load(mask, source, offset) for source in (x, target)]
             if gradient:
                 e.masked_store(grad_of(e, *pair, factor), mask, grad, offset)
             losses = e.b.select(mask, widened(d, loss_of(e, *pair)), d.zero)
-            return e.b.fadd(total, losses)
+            return [e.b.fadd(totals[0], losses)]
 
-        whole, width = e.b.sdiv(count, I64(e.lanes)), I64(e.lanes * e.item)
-        everything = e.first(e.lanes)
-        (total,) = e.loop(whole, [d.zero], lambda v, values: [step(e.b.mul(v, width), everything, values[0])])
-        total = step(e.b.mul(whole, width), e.first(e.b.srem(count, I64(e.lanes))), total)
+        (total,) = e.over(count, [d.zero], step)
         d.save(d.total(total), e.word(arrays, I64(PARTIAL)), e.b.mul(task, I64(8)))
 
     @native.body
@@ -227,10 +224,11 @@ def sum_partial(e: Emit, arrays: Value, count: Value) -> None:
     """loss[0] = sum of partial[:count] / divisor[0]."""
     d = Emit(e.b, 8, e.lanes)
     partial, divisor, loss = (e.word(arrays, I64(place)) for place in (PARTIAL, DIVISOR, LOSS))
-    whole, width = e.b.sdiv(count, I64(d.lanes)), I64(8 * d.lanes)
-    (total,) = e.loop(whole, [d.zero], lambda v, values: [e.b.fadd(values[0], d.load(partial, e.b.mul(v, width)))])
-    rest = d.masked_load(d.first(e.b.srem(count, I64(d.lanes))), partial, e.b.mul(whole, width))
-    mean = e.b.fdiv(d.total(e.b.fadd(total, rest)), d.number(divisor))
+
+    def add(place: Value, mask: Value, values: list[Value]) -> list[Value]:
+        return [e.b.fadd(values[0], d.masked_load(mask, partial, place))]
+
+    mean = e.b.fdiv(d.total(d.over(count, [d.zero], add)[0]), d.number(divisor))
     e.save(mean if e.item == 8 else e.b.fptrunc(mean, e.scalar), loss)
 
 
@@ -355,12 +353,11 @@ def mark_outside(e: Emit, source: Value, count: Value, flag: Value) -> None:
     """flag[0] = 1 if one of `count` numbers is below 0 or above 1; NaN is neither."""
     b, none = e.b, ir.Constant(ir.VectorType(I1, e.lanes), [0] * e.lanes)
 
-    def outside(value: Value) -> Value:
-        return b.or_(b.fcmp_ordered("<", value, e.zero), b.fcmp_ordered(">", value, e.constant(1)))
+    def look(offset: Value, mask: Value, values: list[Value]) -> list[Value]:
+        value = e.masked_load(mask, source, offset)
+        outside = b.or_(b.fcmp_ordered("<", value, e.zero), b.fcmp_ordered(">", value, e.constant(1)))
+        return [b.or_(values[0], outside)]
 
-    whole, width = b.sdiv(count, I64(e.lanes)), I64(e.lanes * e.item)
-    (found,) = e.loop(whole, [none], lambda v, values: [b.or_(values[0], outside(e.load(source, b.mul(v, width))))])
-    rest = e.masked_load(e.first(b.srem(count, I64(e.lanes))), source, b.mul(whole, width))
-    some = e.call(f"llvm.vector.reduce.or.v{e.lanes}i1", I1, b.or_(found, outside(rest)))
+    some = e.call(f"llvm.vector.reduce.or.v{e.lanes}i1", I1, e.over(count, [none], look)[0])
     place = e.pointer(flag, I64)
     b.store(b.or_(b.load(place), b.zext(some, I64)), place)

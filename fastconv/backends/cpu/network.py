@@ -75,7 +75,6 @@ class Network:
         self._spoiled, self.may_spoil = low.spoiled, low.may_spoil
         self._weights, self._flag = Table(threads), np.zeros(8, np.int64)
         self._check_weights(low)
-        self.low = low
 
     def _check_weights(self, low: Lowering) -> None:
         for weight in {id(weight): weight for weight in low.weights}.values():

@@ -18,9 +18,9 @@ from fastconv.backends.cpu import (
 )
 from fastconv.backends.cpu import pooled_convolution as pooled
 from fastconv.backends.cpu.activation import apply_slope
+from fastconv.backends.cpu.channel_sums import channel_sum_steps
 from fastconv.backends.cpu.convolution import route
 from fastconv.backends.cpu.kernels import kernel
-from fastconv.backends.cpu.plane_sums import channel_sum_steps
 from fastconv.backends.cpu.plans import Plan
 from fastconv.backends.cpu.table import Table
 from fastconv.backends.cpu.vectors import aligned
@@ -109,11 +109,12 @@ def data(parameter: Any) -> Array | None:
 
 
 def convolution(low: Lowering, value: Value) -> None:
-    """y = x correlated with weight, + bias."""
+    """y = x correlated with weight, + bias; or, transposed, the input gradient of the convolution that gives x."""
     weight, bias = filters_of(low, value)
     low.arrays[value] = low.new(value.shape)
     x = low.array(value.inputs[0])
-    convolve(low, "forward", value.options["geometry"], x, weight, bias, low.arrays[value])
+    which = "input_grad" if value.operation == "conv_transpose" else "forward"
+    convolve(low, which, value.options["geometry"], x, weight, bias, low.arrays[value])
 
 
 def filters_of(low: Lowering, value: Value) -> tuple[Array, Array | None]:
@@ -151,46 +152,21 @@ def fold(weight, bias, scale, shift, mean, var, eps, folded, start, first, end):
 
 
 def convolution_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
-    """Of weight and bias, then of x."""
+    """Of bias, x and weight; a transposed one's with respect to x is the convolution itself.
+
+    x comes before the weight: steps that go image by image become one with those before them.
+    """
     weight, (x,), geometry = value.parameters["weight"], value.inputs, value.options["geometry"]
-    end = bias_grad(low, value.parameters["bias"], grad)
-    grad_x = low.new(x.shape) if low.trained(x) else None
-    if grad_x is not None:  # before the weight's: steps that go image by image become one with those before them
-        convolve(low, "input_grad", geometry, grad, weight.data, None, grad_x)
-
-    def of_weight() -> None:
-        end()
-        result = low.gradient(weight)
-        convolve_weight_grad(low, geometry, low.array(x), grad, result)
-        low.gradient_is_there(weight, result)
-        if owned:
-            low.drop(grad)
-
-    low.later(of_weight)
-    if grad_x is not None:
-        low.accumulate(x, grad_x)
-
-
-def conv_transpose(low: Lowering, value: Value) -> None:
-    """y = the input gradient of a convolution whose output is x, + bias."""
-    weight, bias = filters_of(low, value)
-    low.arrays[value] = low.new(value.shape)
-    x = low.array(value.inputs[0])
-    convolve(low, "input_grad", value.options["geometry"], x, weight, bias, low.arrays[value])
-
-
-def conv_transpose_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
-    """Of weight and bias, then of x, which is the convolution itself."""
-    weight, (x,), geometry = value.parameters["weight"], value.inputs, value.options["geometry"]
+    turned = value.operation == "conv_transpose"
     end = bias_grad(low, value.parameters["bias"], grad)
     grad_x = low.new(x.shape) if low.trained(x) else None
     if grad_x is not None:
-        convolve(low, "forward", geometry, grad, weight.data, None, grad_x)
+        convolve(low, "forward" if turned else "input_grad", geometry, grad, weight.data, None, grad_x)
 
     def of_weight() -> None:
         end()
-        result = low.gradient(weight)
-        convolve_weight_grad(low, geometry, grad, low.array(x), result)
+        result, (source, slopes) = low.gradient(weight), (low.array(x), grad)[:: -1 if turned else 1]
+        convolve_weight_grad(low, geometry, source, slopes, result)
         low.gradient_is_there(weight, result)
         if owned:
             low.drop(grad)
@@ -274,7 +250,7 @@ def dense_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
         low.gradient_is_there(value.parameters["bias"], result)
     if low.trained(x):
         grad_x = low.new(x.shape)
-        program, threads = linear.outers(rows, depth, columns, low.item, False, low.threads)
+        program, threads = linear.input_grad(rows, depth, columns, low.item, low.threads)
         arrays = grad, weight.data, None, grad_x
         low.table.program("linear input_grad", program, *arrays, threads=threads, flops=flops)
         low.accumulate(x, grad_x)
@@ -291,16 +267,10 @@ class Dense(NamedTuple):
     def add_to(self, table: Table, threads: int, update: int = 0, *own: Array | None) -> None:
         """The steps; with an update, which moves the parameter, its arrays and numbers are `own`."""
         (rows, columns), depth = self.grad.shape, self.x.shape[1]
-        flops, item = 2 * rows * columns * depth, self.x.itemsize
-        if update:
-            program, wanted = linear.outers(columns, depth, rows, item, True, threads, False, update)
-            arrays = self.grad, self.x, None, self.result, None, *own
-            table.program("linear weight_grad, update", program, *arrays, threads=wanted, flops=flops)
-            return
-        program, wanted, size = linear.weight_grad(columns, depth, rows, item, threads)
-        pair = (self.x, self.grad) if linear.is_tall(columns, depth, item) else (self.grad, self.x)
-        space = aligned(size, np.uint8)
-        table.program("linear weight_grad", program, *pair, None, self.result, space, threads=wanted, flops=flops)
+        program, wanted, size = linear.weight_grad(columns, depth, rows, self.x.itemsize, threads, update)
+        arrays = self.grad, self.x, None, self.result, aligned(size, np.uint8), *own
+        name = "linear weight_grad, update" if update else "linear weight_grad"
+        table.program(name, program, *arrays, threads=wanted, flops=2 * rows * columns * depth)
 
     @property
     def takes_update(self) -> bool:

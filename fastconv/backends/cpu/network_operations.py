@@ -27,7 +27,7 @@ class Operation(NamedTuple):
 OPERATIONS = {
     "pooled_convolution": Operation(c.pooled_convolution, c.pooled_convolution_grads),
     "convolution": Operation(c.convolution, c.convolution_grads),
-    "conv_transpose": Operation(c.conv_transpose, c.conv_transpose_grads),
+    "conv_transpose": Operation(c.convolution, c.convolution_grads),
     "linear": Operation(c.dense, c.dense_grads),
     "relu": Operation(n.activation, n.activation_grads),
     "tanh": Operation(n.activation, n.activation_grads),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import channel_sums as s
+from fastconv.backends.cpu import channel_moments as s
 from fastconv.backends.cpu import machine, native, outputs
 from fastconv.backends.cpu.kernels import SMALL
 from fastconv.backends.cpu.steps import Step

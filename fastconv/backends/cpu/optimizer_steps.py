@@ -141,7 +141,7 @@ def descend(e: Emit, arrays: Value, own: Value, begin: Value, count: Value) -> N
         direction = e.b.select(moves, moved, direction)
         e.masked_store(e.fma(e.b.fneg(lr), direction, p), mask, parameter, offset)
 
-    _over(e, count, step)
+    e.each(count, step)
 
 
 @instruction(2)
@@ -165,7 +165,7 @@ def adapt(e: Emit, arrays: Value, own: Value, begin: Value, count: Value) -> Non
         for value, place in zip((p, mean, square), (places[0], *places[2:]), strict=True):
             e.masked_store(value, mask, place, offset)
 
-    _over(e, count, step)
+    e.each(count, step)
 
 
 def _numbers(e: Emit, arrays: Value, count: int) -> list[Value]:
@@ -176,16 +176,3 @@ def _numbers(e: Emit, arrays: Value, count: int) -> list[Value]:
 
 def _addresses(e: Emit, own: Value, begin: Value, count: int) -> list[Value]:
     return [e.at(e.word(own, I64(i)), (e.item, begin)) for i in range(count)]
-
-
-def _over(e: Emit, count: Value, step: Callable[[Value, Value], None]) -> None:
-    """`step(offset, mask)` for the vectors of so many numbers."""
-    whole, width = e.b.sdiv(count, I64(e.lanes)), I64(e.lanes * e.item)
-    everything = e.first(e.lanes)
-
-    def inner(v: Value, _: list[Value]) -> list[Value]:
-        step(e.b.mul(v, width), everything)
-        return []
-
-    e.loop(whole, [], inner)
-    step(e.b.mul(whole, width), e.first(e.b.srem(count, I64(e.lanes))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -10,16 +9,6 @@ from fastconv.backends.cpu import native
 from fastconv.backends.cpu.vectors import I64, Emit, instruction
 
 Value = Any
-
-
-def totals(d: Emit, vectors: Sequence[Value]) -> Value:
-    """The sums of as many vectors as a vector has lanes, in their order: neighbours first."""
-    found = list(vectors)
-    while len(found) > 1:
-        pairs = list(zip(found[::2], found[1::2], strict=True))
-        even, odd = range(0, 2 * d.lanes, 2), range(1, 2 * d.lanes, 2)
-        found = [d.b.fadd(d.shuffle(*pair, even), d.shuffle(*pair, odd)) for pair in pairs]
-    return found[0]
 
 
 @instruction(2)
@@ -38,16 +27,12 @@ def mean_planes(e: Emit, x: Value, pixels: Value, planes: Value, divisor: Value,
     def wide(value: Value) -> Value:
         return value if e.item == 8 else b.fpext(value, d.vector)
 
-    def step(v: Value, values: list[Value]) -> list[Value]:
-        place = b.mul(v, I64(e.lanes * e.item))
-        return [b.fadd(total, wide(e.load(row, place))) for total, row in zip(values, rows, strict=True)]
+    def step(place: Value, mask: Value, values: list[Value]) -> list[Value]:
+        numbers = [wide(e.masked_load(mask, row, place)) for row in rows]
+        return [b.fadd(total, number) for total, number in zip(values, numbers, strict=True)]
 
-    whole = b.sdiv(pixels, I64(e.lanes))
-    sums = e.loop(whole, [d.zero] * e.lanes, step)
-    begin = b.mul(whole, I64(e.lanes))
-    mask, place = e.leading(b.sub(pixels, begin)), b.mul(begin, I64(e.item))
-    sums = [b.fadd(total, wide(e.masked_load(mask, row, place))) for total, row in zip(sums, rows, strict=True)]
-    found, factor = totals(d, sums), e.splat(d.number(divisor))
+    sums = e.over(pixels, [d.zero] * e.lanes, step)
+    found, factor = d.totals(sums), e.splat(d.number(divisor))
     mean = b.fdiv(found, factor) if e.item == 8 else b.fptrunc(b.fmul(found, factor), e.vector)
     e.masked_store(mean, e.leading(planes), y)
 
@@ -83,14 +68,7 @@ def fill_plane(e: Emit, number: Value, divisor: Value, pixels: Value, x: Value) 
         share = b.fptrunc(b.fmul(b.fpext(e.number(number), d.scalar), d.number(divisor)), e.scalar)
     value = e.splat(share)
 
-    def step(v: Value, _: list[Value]) -> list[Value]:
-        e.store(value, x, b.mul(v, I64(e.lanes * e.item)))
-        return []
-
-    whole = b.sdiv(pixels, I64(e.lanes))
-    e.loop(whole, [], step)
-    done = b.mul(whole, I64(e.lanes))
-    e.masked_store(value, e.leading(b.sub(pixels, done)), x, b.mul(done, I64(e.item)))
+    e.each(pixels, lambda place, mask: e.masked_store(value, mask, x, place))
 
 
 @cache

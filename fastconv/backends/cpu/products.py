@@ -23,10 +23,9 @@ from fastconv.backends.cpu.tiles import add_product, store_dots
 
 ROWS, COLUMNS, DEPTH, STRIP = range(4)  # of y, of the sum, and columns of a task
 A_ROW, A_STEP, B_ROW, BLOCK = range(4, 8)  # bytes; and steps of the sum that are taken together
-TURNED = 8  # whether `b` is what `turned` left in the workspace, and there is a bias
-PARTS = 9  # of the rows
-FROM, TO = 10, 11  # which array is turned, and which gets it; or which one y is
-PLACES = 12
+BIASED, PARTS = 8, 9  # whether there is a bias; parts of the rows
+LEFT, RIGHT, RESULT = 10, 11, 12  # which of the call's arrays are a, b and y; or what is turned (RIGHT) to where
+PLACES = 13
 SUMMED = 4  # vectors of columns that are summed together
 A, B, BIAS, Y, WORKSPACE, OWN = range(6)
 NUMBERS = OWN + 4  # behind the arrays of an optimizer's step
@@ -79,8 +78,10 @@ def outers_body(item: int, lanes: int, rows: int, vectors: int, update: int = 0)
     @body
     def outers(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         wide, depth, most = word(plan, COLUMNS), word(plan, DEPTH), word(plan, BLOCK)
-        a_row, a_step, b_row, turned = word(plan, A_ROW), word(plan, A_STEP), word(plan, B_ROW), word(plan, TURNED)
-        matrix, result = word(arrays, WORKSPACE if turned else B), word(arrays, word(plan, TO))
+        a_row, a_step, b_row, biased = word(plan, A_ROW), word(plan, A_STEP), word(plan, B_ROW), word(plan, BIASED)
+        factor, matrix, result = (
+            word(arrays, word(plan, LEFT)), word(arrays, word(plan, RIGHT)), word(arrays, word(plan, RESULT)),
+        )  # fmt: skip
         for task in range(first, end):
             low, high, begin, stop = rectangle(plan, task, rows)
             for k in range(0, depth, most):
@@ -90,14 +91,14 @@ def outers_body(item: int, lanes: int, rows: int, vectors: int, update: int = 0)
                     j = max(begin, min(left, stop - across)) if again else left
                     last = min(stop - j, across)
                     for i in range(low, high, rows):
-                        a, b = word(arrays, A) + i * a_row + k * a_step, matrix + k * b_row + j * item
+                        a, b = factor + i * a_row + k * a_step, matrix + k * b_row + j * item
                         y = result + (i * wide + j) * item
                         start, start_row = y, wide * item
-                        if turned and k == 0:
+                        if biased and k == 0:
                             start, start_row = word(arrays, BIAS) + j * item, 0
                         add_product(
                             item, lanes, rows, vectors, a, a_row, a_step, b, b_row, count, y, wide * item,
-                            min(rows, high - i), last, k + turned, start, start_row,
+                            min(rows, high - i), last, k + biased, start, start_row,
                         )  # fmt: skip
                         if update != 0 and k + count == depth:
                             for row in range(i, min(i + rows, high)):
@@ -118,8 +119,8 @@ def turned_body(item: int, lanes: int) -> Any:
             j = task * lanes
             count = min(lanes, wide - j)
             for k in range(0, depth, lanes):
-                source = word(arrays, word(plan, FROM)) + (j * depth + k) * item
-                target = word(arrays, word(plan, TO)) + (k * wide + j) * item
+                source = word(arrays, word(plan, RIGHT)) + (j * depth + k) * item
+                target = word(arrays, word(plan, RESULT)) + (k * wide + j) * item
                 turn_block(item, lanes, source, depth * item, count, min(lanes, depth - k), target, wide * item, count)
 
     return turned

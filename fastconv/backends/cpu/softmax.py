@@ -99,11 +99,7 @@ class Row:
         if self.across:
             pitch = e.b.mul(self.after, e.long(e.item))
             return e.loop(along, start, lambda c, values: step(e.b.mul(c, pitch), self.mask, values))
-        whole, width = e.b.sdiv(along, e.long(e.lanes)), e.long(e.lanes * e.item)
-        everything = e.first(e.lanes)
-        values = e.loop(whole, start, lambda v, values: step(e.b.mul(v, width), everything, values))
-        rest = e.b.sub(along, e.b.mul(whole, e.long(e.lanes)))
-        return list(step(e.b.mul(whole, width), e.first(rest), values))
+        return e.over(along, start, step)
 
     def highest(self, x: Value) -> Value:
         """The largest number of each row, in all its lanes; NaN is passed over."""

@@ -145,10 +145,8 @@ class Table:
             parameters = np.array(step.parameters, np.int64)
             self.held += [parameters, step.arrays]
             places = [0 if array is None else address(array) for array in step.arrays]
-            self._row(
-                Row(step.name, code(step.body), address(parameters), block(places), step.tasks, step.parts),
-                (step.images, step.flops, step.early),
-            )
+            row = Row(step.name, code(step.body), address(parameters), block(places), step.tasks, step.parts)
+            self._row(row._replace(images=step.images, flops=step.flops, early=step.early))
 
     def program(self, name: str, program: Program, *arrays: Any, threads: int, images: int = 0, flops: int = 0) -> None:
         """The steps of a program that was planned for so many threads, on these arrays."""
@@ -158,9 +156,9 @@ class Table:
         for index, (kernel, plan, tasks, parts) in enumerate(program.table.tolist()):
             row = Row(name, kernel, plan, block(places), tasks, parts if threads > 1 else 0, alone=threads < 2)
             if index == last:
-                self._row(row, (images if images and tasks % images == 0 else 0, flops, False))
+                self._row(row._replace(images=images if images and tasks % images == 0 else 0, flops=flops))
             else:
-                self._row(row._replace(name=f"{name}: step {index + 1}"), (0, 0, images > 0))
+                self._row(row._replace(name=f"{name}: step {index + 1}", early=images > 0))
 
     def kernel(self, kernel: Kernel, tasks: int, *args: Any, parts: int = 4, early: bool = False) -> None:
         """A kernel over arrays and numbers."""
@@ -175,8 +173,8 @@ class Table:
             kinds.append(AXES * array.dtype.num + array.ndim)
             places.append(id(array))
         key = tuple(kinds)
-        address_ = kernel.codes.get(key) or kernel.compile(key)
-        self._row(Row(kernel.__name__, address_, 0, block(places), tasks, parts), (0, 0, early))
+        compiled = kernel.codes.get(key) or kernel.compile(key)
+        self._row(Row(kernel.__name__, compiled, 0, block(places), tasks, parts, early=early))
 
     def python(self, call: Callable[[], object]) -> None:
         """A step that Python does."""
@@ -190,11 +188,9 @@ class Table:
         """Make a word a or b, bit by bit."""
         self.add(Step("either", joined, (), (flag, a, b), 1, 0))
 
-    def _row(self, row: Row, more: tuple[int, int, bool]) -> None:
+    def _row(self, row: Row) -> None:
         condition, absent = self._condition
-        images, flops, early = more
-        found = row._replace(condition=condition, absent=absent, images=images, flops=flops, early=early)
-        self.rows.append(found)
+        self.rows.append(row._replace(condition=condition, absent=absent))
 
     def freeze(self) -> None:
         """Make the table of the rows, and of runs of neighbours that can be chained one row each."""
@@ -225,20 +221,16 @@ class Table:
         for segment in self._calls:
             if callable(segment):
                 segment()
-            elif threads > 1:
-                launching.launch(table_parallel, table_serial, threads, *segment)
             else:
-                table_serial(1, *segment)
+                launching.launch(table_parallel, table_serial, threads, *segment)
 
     def step(self, index: int) -> None:
         """Run one of the steps of `profiled` alone."""
         row = self.profiled[index]
-        if not isinstance(row, Row):
-            row()
-        elif self.threads > 1:
+        if isinstance(row, Row):
             launching.launch(table_parallel, table_serial, self.threads, address(self.table) + self._places[index], 1)
         else:
-            table_serial(1, address(self.table) + self._places[index], 1)
+            row()
 
 
 def profile(tables: Sequence[Table], repeats: int = 20) -> list[tuple[str, float, int]]:

@@ -194,6 +194,27 @@ class Emit:
         self.b.position_at_end(done)
         return list(carried)
 
+    def over(
+        self, count: Value, start: Sequence[Value], step: Callable[[Value, Value, list[Value]], Sequence[Value]]
+    ) -> list[Value]:
+        """Carry values through the vectors of so many numbers: `step(offset, mask, values)` gives the next ones.
+
+        The offset counts bytes; the mask has all lanes but of the last vector, whose lanes may be none.
+        """
+        whole, width = self.b.sdiv(count, self.long(self.lanes)), self.long(self.lanes * self.item)
+        values = self.loop(whole, start, lambda v, inner: step(self.b.mul(v, width), self.first(self.lanes), inner))
+        rest = self.b.sub(count, self.b.mul(whole, self.long(self.lanes)))
+        return list(step(self.b.mul(whole, width), self.leading(rest), values))
+
+    def each(self, count: Value, work: Callable[[Value, Value], object]) -> None:
+        """`work(offset, mask)` for the vectors of so many numbers, as in `over`."""
+
+        def step(offset: Value, mask: Value, _: list[Value]) -> list[Value]:
+            work(offset, mask)
+            return []
+
+        self.over(count, [], step)
+
     def numbered(self) -> Value:
         """The vector of int64 0, 1, 2, ..."""
         return ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
