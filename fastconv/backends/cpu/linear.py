@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv import threads
 from fastconv.backends.cpu import products, workspace
-from fastconv.backends.cpu.machine import vectors
+from fastconv.backends.cpu.machine import cache_bytes, vectors
 from fastconv.backends.cpu.native import Program
 from fastconv.typing import Array
 
@@ -112,6 +112,7 @@ def dots(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Pr
         products.COLUMNS: columns,
         products.DEPTH: depth,
         products.STRIP: strip,
+        products.STAYS: stays(depth * columns * item),
     }.items():
         values[place] = value
     strips = -(-columns // strip)
@@ -157,6 +158,7 @@ def outer_step(
         products.LEFT: products.A,
         products.RIGHT: products.B,
         products.RESULT: products.Y,
+        products.STAYS: stays(depth * columns * item),
         **places,
     }.items():
         values[place] = value
@@ -196,6 +198,11 @@ def weight_grad(
 def is_tall(rows: int, columns: int, item: int) -> bool:
     """Whether a weight's gradient has rows so short that its columns had better lie in the lanes: it is made turned."""
     return columns <= vectors().lanes(item) and rows >= 4 * columns and rows >= STRIP // 4
+
+
+def stays(size: int) -> int:
+    """Whether so many bytes stay in the second-level cache, beside what else is read."""
+    return int(size <= cache_bytes(2, 1 << 20) // 2)
 
 
 @lru_cache(maxsize=1024)

@@ -25,7 +25,8 @@ ROWS, COLUMNS, DEPTH, STRIP = range(4)  # of y, of the sum, and columns of a tas
 A_ROW, A_STEP, B_ROW, BLOCK = range(4, 8)  # bytes; and steps of the sum that are taken together
 BIASED, PARTS = 8, 9  # whether there is a bias; parts of the rows
 LEFT, RIGHT, RESULT = 10, 11, 12  # which of the call's arrays are a, b and y; or what is turned (RIGHT) to where
-PLACES = 13
+STAYS = 13  # whether b stays in cache
+PLACES = 14
 SUMMED = 4  # vectors of columns that are summed together
 A, B, BIAS, Y, WORKSPACE, OWN = range(6)
 NUMBERS = OWN + 4  # behind the arrays of an optimizer's step
@@ -36,11 +37,13 @@ SGD, ADAM = 1, 2  # what moves a parameter, if y is its gradient
 def rectangle(plan, task, rows):  # type: ignore[no-untyped-def]
     """The rows of y that a task computes, whole tiles of so many, and its columns.
 
-    Neighbouring tasks have the same rows: where rows are images, threads meet their own ones in every layer.
+    Neighbouring tasks have the same rows where `b` stays in cache: where rows are images, threads meet their own ones
+    in every layer. Else they have the same columns, and a thread reads its own ones of `b` alone.
     """
     parts, tiles = word(plan, PARTS), (word(plan, ROWS) + rows - 1) // rows
     strips = (word(plan, COLUMNS) + word(plan, STRIP) - 1) // word(plan, STRIP)
-    part, begin = task // strips, task % strips * word(plan, STRIP)
+    part, strip = (task // strips, task % strips) if word(plan, STAYS) else (task % parts, task // parts)
+    begin = strip * word(plan, STRIP)
     low, high = part * tiles // parts * rows, min(word(plan, ROWS), (part + 1) * tiles // parts * rows)
     return low, high, begin, min(word(plan, COLUMNS), begin + word(plan, STRIP))
 

@@ -63,9 +63,8 @@ def fill_strip(plan, job, source, channels, depth, row, rows, column, columns): 
     call(word(plan, FILL_CODE), plan, job, 0, 0, 0)
 
 
-@cache
-def fill_body(item: int, lanes: int) -> Any:
-    """The body that fills a strip, for numbers of `item` bytes in vectors of so many lanes."""
+def fill_planes_for(item: int, lanes: int) -> Any:
+    """`fill_planes` for numbers of `item` bytes in vectors of so many lanes."""
 
     @njit
     def fill_planes(plan, source, step, rows, before, count, span, target, channels):  # type: ignore[no-untyped-def]
@@ -86,6 +85,15 @@ def fill_body(item: int, lanes: int) -> Any:
                     place, from_ = target + channel * to_apart + j * to_pitch, source + channel * apart + j * pitch
                     clear_numbers(item, lanes, span, place)
                     copy_apart(item, lanes, from_, step * item, count, place + before * item, item)
+
+    return fill_planes
+
+
+@cache
+def fill_body(item: int, lanes: int) -> Any:
+    """The body that fills a strip, for numbers of `item` bytes in vectors of so many lanes."""
+
+    fill_planes = fill_planes_for(item, lanes)
 
     @njit
     def fill_rows(plan, source, channels, depth, top, span, first, last, begin, across, strip):  # type: ignore[no-untyped-def]
