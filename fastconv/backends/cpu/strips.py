@@ -92,7 +92,6 @@ def fill_planes_for(item: int, lanes: int) -> Any:
 @cache
 def fill_body(item: int, lanes: int) -> Any:
     """The body that fills a strip, for numbers of `item` bytes in vectors of so many lanes."""
-
     fill_planes = fill_planes_for(item, lanes)
 
     @njit
