@@ -1,4 +1,8 @@
-"""What all tests share: both backends, seeded randomness, settings of hypothesis."""
+"""What all tests share: the backends, seeded randomness, settings of hypothesis.
+
+Tests that take `backend` run on each of them. Those on "cuda" are marked `gpu`: they run on a GPU, or in numba's
+simulator of one (`NUMBA_ENABLE_CUDASIM=1 python -m pytest -m gpu`), and are skipped where there is neither.
+"""
 
 import os
 
@@ -8,15 +12,23 @@ from hypothesis import settings
 
 import fastconv as fc
 
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
 settings.register_profile("house", deadline=None, derandomize=True, max_examples=30, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+settings.register_profile("simulator", settings.get_profile("house"), max_examples=3)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "simulator" if SIMULATED else "house"))
 
 
-@pytest.fixture(params=["reference", "cpu"])
+@pytest.fixture(params=["reference", "cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def backend(request):
     """Runs a test once on each backend."""
-    with fc.use_backend(request.param):
-        yield request.param
+    try:
+        context = fc.use_backend(request.param)
+        context.__enter__()
+    except fc.BackendUnavailableError as error:
+        pytest.skip(str(error))
+    yield request.param
+    context.__exit__(None, None, None)
 
 
 @pytest.fixture

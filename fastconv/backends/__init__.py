@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 
-from fastconv.errors import BackendUnavailableError
+import numpy as np
 
 NAMES = ("cpu", "cuda", "reference")
 _chosen: ContextVar[str | None] = ContextVar("fastconv backend", default=None)
@@ -74,15 +73,17 @@ def clear_cache() -> None:
                 parameters = getattr(value, "cache_parameters", None)
                 if parameters is not None and parameters()["maxsize"] is not None:
                     value.cache_clear()
-    for name in ("workspace", "outputs"):
-        memory = sys.modules.get(f"{__name__}.cpu.{name}")
+    for name in ("cpu.workspace", "cpu.outputs", "cuda.device"):
+        memory = sys.modules.get(f"{__name__}.{name}")
         if memory is not None:
             memory.clear()
 
 
-def module(concept: str) -> ModuleType:
-    """The active backend's module of that name, such as "convolution"."""
-    return _module(_chosen.get() or _from_environment(), concept)
+def module(concept: str, array: object = None) -> ModuleType:
+    """The module of that name, such as "convolution", of the active backend, or of that which the array belongs to."""
+    if array is None or type(array) is np.ndarray:
+        return _module(_chosen.get() or _from_environment(), concept)
+    return _module("cuda", concept)
 
 
 def optional(concept: str) -> ModuleType | None:
@@ -95,12 +96,10 @@ def load(name: str, asked_by: str = "use_backend") -> ModuleType:
     """The backend's package."""
     if name not in NAMES:
         raise ValueError(f"{asked_by} is {name!r}: one of {', '.join(NAMES)} is accepted")
-    if not (Path(__file__).parent / name).is_dir():
-        raise BackendUnavailableError(
-            f"the {name} backend is not part of this version of fastconv: set FASTCONV_BACKEND=cpu (the default) or "
-            "reference, or leave it unset"
-        )
-    return importlib.import_module(f"{__name__}.{name}")
+    package = importlib.import_module(f"{__name__}.{name}")
+    if hasattr(package, "require"):
+        package.require()
+    return package
 
 
 @cache

@@ -1,0 +1,108 @@
+"""The GPU: its memory, which is kept for later arrays, copies to and from it, and launches of kernels.
+
+All work goes to one stream at a time, in order, so memory that was given back can serve again at once: whatever is
+computed in it next waits for what was computed in it before. Each stream has memory of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+from numba import config, cuda
+
+from fastconv.typing import Array
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+KEPT = 1 << 31  # bytes that wait for later arrays; beyond, memory goes back to the driver
+_stream: ContextVar[Any] = ContextVar("the stream that kernels are launched on", default=0)
+
+
+class Device:
+    """The current GPU through `numba.cuda`. Handles are one-dimensional arrays of numba's."""
+
+    def __init__(self) -> None:
+        self._free: defaultdict[tuple[Any, str, int], list[Any]] = defaultdict(list)
+        self._waiting = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int, dtype: np.dtype[Any]) -> tuple[Any, tuple[Any, str, int]]:
+        """An uninitialised handle of at least `size` numbers, and the key to give it back with."""
+        key = _stream.get(), dtype.char, rounded(max(size, 1))
+        with self._lock:
+            if self._free[key]:
+                self._waiting -= key[2] * dtype.itemsize
+                return self._free[key].pop(), key
+        return cuda.device_array(key[2], dtype), key
+
+    def give_back(self, handle: Any, key: tuple[Any, str, int]) -> None:
+        """Keep memory for a later array."""
+        size = key[2] * np.dtype(key[1]).itemsize
+        with self._lock:
+            if self._waiting + size <= KEPT:
+                self._waiting += size
+                self._free[key].append(handle)
+
+    def clear(self) -> None:
+        """Release the memory that no array is using."""
+        with self._lock:
+            self._free.clear()
+            self._waiting = 0
+
+    def copy_in(self, handle: Any, array: Array) -> None:
+        """Fill a handle with an array of its size and dtype; the array may change right after."""
+        handle.copy_to_device(array.reshape(-1), stream=_stream.get())
+        if _stream.get():
+            _stream.get().synchronize()
+
+    def copy_out(self, handle: Any) -> Array:
+        """A handle's numbers, once all that was launched before has run."""
+        stream = _stream.get()
+        array: Array = handle.copy_to_host(stream=stream)
+        if stream:
+            stream.synchronize()
+        return array
+
+    def launch(self, kernel: Any, blocks: Any, arguments: tuple[Any, ...]) -> None:
+        """Run a `launching.Kernel` over so many blocks; arguments are handles and numbers."""
+        kernel.compiled[blocks, kernel.block, _stream.get()](*arguments)
+
+
+def rounded(size: int) -> int:
+    """`size` or a little more: one of eight sizes between two powers of two, so that memory serves again."""
+    step = max(64, 1 << max(0, size.bit_length() - 4))
+    return -(-size // step) * step
+
+
+@contextmanager
+def use_stream(stream: Any) -> Iterator[None]:
+    """Launch kernels and copy on this stream inside a `with` block; other threads keep theirs.
+
+    Parameters
+    ----------
+    stream : stream of numba.cuda, or of CuPy or PyTorch (whatever has `ptr` or `cuda_stream`), or its address as an int
+    """
+    address = getattr(stream, "cuda_stream", getattr(stream, "ptr", stream))
+    token = _stream.set(cuda.external_stream(address) if isinstance(address, int) and address else address)
+    try:
+        yield
+    finally:
+        _stream.reset(token)
+
+
+def synchronize() -> None:
+    """Wait until all that was launched has run."""
+    cuda.synchronize()
+
+
+def clear() -> None:
+    """Release the memory that no array is using."""
+    current.clear()
+
+
+current = Device()
