@@ -90,7 +90,8 @@ def graph_of(model: Any, bind: Bind, shape: Shape, dtype: np.dtype[Any], trainin
     What is wrong with a model or an input, the layers say better when they are called.
     """
     ready = dtype in DTYPES and algorithms.preferred == "auto" and 0 not in shape and len(shape) > 1
-    if not ready or any(parameter.data.dtype != dtype for parameter in model.parameters()):
+    arrays = [parameter.data for parameter in model.parameters()]
+    if not ready or any(array.dtype != dtype or not isinstance(array, np.ndarray) for array in arrays):
         return None
     if any(module.training is not training for _, module in model.named_modules()):
         return None

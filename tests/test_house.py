@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "files", "memory", "typing"},
     {"geometry", "algorithms", "borders", "graph", "threads", "transforms"},
-    {"backends"},
+    {"backends", "placement"},
     {"binding", "filters", "functional", "rewrites"},
     {"explanation", "signal", "ndimage", "template", "nn"},
     {"optim", "datasets", "models"},
@@ -57,8 +57,8 @@ def test_imports_go_down(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
-def test_only_the_cpu_backend_imports_numba(path):
-    inside = path.relative_to(PACKAGE).as_posix().startswith("backends/cpu/")
+def test_only_two_backends_import_numba(path):
+    inside = path.relative_to(PACKAGE).as_posix().startswith(("backends/cpu/", "backends/cuda/"))
     assert inside or not any(name.split(".")[0] in {"numba", "llvmlite"} for name in imports(path))
 
 

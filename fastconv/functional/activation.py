@@ -6,7 +6,6 @@ slope (tanh, sigmoid, softmax, log_softmax), else x; it returns the loss's gradi
 TypeError if a dtype is another, or two differ, or an option is no number, and ValueError if two shapes differ.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from fastconv import backends
@@ -44,7 +43,7 @@ def tanh(x: ArrayLike) -> Array:
     >>> tanh(np.array([-np.inf, 0.0, 1.0])).round(3)
     array([-1.   ,  0.   ,  0.762])
     """
-    return _elementwise(backends.module("activation").tanh, x=x)
+    return _elementwise("tanh", x=x)
 
 
 def tanh_input_grad(grad_output: ArrayLike, y: ArrayLike) -> Array:
@@ -54,7 +53,7 @@ def tanh_input_grad(grad_output: ArrayLike, y: ArrayLike) -> Array:
     >>> tanh_input_grad(np.array([1.0, 2.0]), np.array([0.0, 0.5]))
     array([1. , 1.5])
     """
-    return _elementwise(backends.module("activation").tanh_input_grad, grad_output=grad_output, y=y)
+    return _elementwise("tanh_input_grad", grad_output=grad_output, y=y)
 
 
 def sigmoid(x: ArrayLike) -> Array:
@@ -66,7 +65,7 @@ def sigmoid(x: ArrayLike) -> Array:
     >>> sigmoid(np.array([-1000.0, 0.0, 1.0])).round(3)
     array([0.   , 0.5  , 0.731])
     """
-    return _elementwise(backends.module("activation").sigmoid, x=x)
+    return _elementwise("sigmoid", x=x)
 
 
 def sigmoid_input_grad(grad_output: ArrayLike, y: ArrayLike) -> Array:
@@ -76,7 +75,7 @@ def sigmoid_input_grad(grad_output: ArrayLike, y: ArrayLike) -> Array:
     >>> sigmoid_input_grad(np.array([1.0, 2.0]), np.array([0.5, 1.0]))
     array([0.25, 0.  ])
     """
-    return _elementwise(backends.module("activation").sigmoid_input_grad, grad_output=grad_output, y=y)
+    return _elementwise("sigmoid_input_grad", grad_output=grad_output, y=y)
 
 
 def relu(x: ArrayLike) -> Array:
@@ -88,7 +87,7 @@ def relu(x: ArrayLike) -> Array:
     >>> relu(np.array([-1.0, 0.0, 2.0, np.nan]))
     array([ 0.,  0.,  2., nan])
     """
-    return _elementwise(backends.module("activation").relu, x=x)
+    return _elementwise("relu", x=x)
 
 
 def relu_input_grad(grad_output: ArrayLike, x: ArrayLike) -> Array:
@@ -98,7 +97,7 @@ def relu_input_grad(grad_output: ArrayLike, x: ArrayLike) -> Array:
     >>> relu_input_grad(np.array([5.0, 6.0]), np.array([-1.0, 2.0]))
     array([0., 6.])
     """
-    return _elementwise(backends.module("activation").relu_input_grad, grad_output=grad_output, x=x)
+    return _elementwise("relu_input_grad", grad_output=grad_output, x=x)
 
 
 def leaky_relu(x: ArrayLike, negative_slope: float = 0.01) -> Array:
@@ -111,7 +110,7 @@ def leaky_relu(x: ArrayLike, negative_slope: float = 0.01) -> Array:
     array([-0.01,  2.  ])
     """
     slope = checks.real(negative_slope, "negative_slope")
-    return _elementwise(backends.module("activation").leaky_relu, slope, x=x)
+    return _elementwise("leaky_relu", slope, x=x)
 
 
 def leaky_relu_input_grad(grad_output: ArrayLike, x: ArrayLike, negative_slope: float = 0.01) -> Array:
@@ -121,8 +120,9 @@ def leaky_relu_input_grad(grad_output: ArrayLike, x: ArrayLike, negative_slope: 
     >>> leaky_relu_input_grad(np.array([5.0, 6.0]), np.array([-1.0, 2.0]))
     array([0.05, 6.  ])
     """
-    function = backends.module("activation").leaky_relu_input_grad
-    return _elementwise(function, checks.real(negative_slope, "negative_slope"), grad_output=grad_output, x=x)
+    return _elementwise(
+        "leaky_relu_input_grad", checks.real(negative_slope, "negative_slope"), grad_output=grad_output, x=x
+    )
 
 
 def elu(x: ArrayLike, alpha: float = 1.0) -> Array:
@@ -135,7 +135,7 @@ def elu(x: ArrayLike, alpha: float = 1.0) -> Array:
     >>> elu(np.array([-np.inf, 0.0, 2.0]), alpha=0.5)
     array([-0.5,  0. ,  2. ])
     """
-    return _elementwise(backends.module("activation").elu, checks.real(alpha, "alpha"), x=x)
+    return _elementwise("elu", checks.real(alpha, "alpha"), x=x)
 
 
 def elu_input_grad(grad_output: ArrayLike, x: ArrayLike, alpha: float = 1.0) -> Array:
@@ -145,8 +145,7 @@ def elu_input_grad(grad_output: ArrayLike, x: ArrayLike, alpha: float = 1.0) -> 
     >>> elu_input_grad(np.array([5.0, 6.0]), np.array([0.0, 2.0]), alpha=0.5)
     array([2.5, 6. ])
     """
-    function = backends.module("activation").elu_input_grad
-    return _elementwise(function, checks.real(alpha, "alpha"), grad_output=grad_output, x=x)
+    return _elementwise("elu_input_grad", checks.real(alpha, "alpha"), grad_output=grad_output, x=x)
 
 
 def gelu(x: ArrayLike, approximate: str = "none") -> Array:
@@ -159,7 +158,7 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Array:
     >>> gelu(np.array([-1.0, 0.0, 1.0])).round(4)
     array([-0.1587,  0.    ,  0.8413])
     """
-    return _elementwise(backends.module("activation").gelu, _form(approximate), x=x)
+    return _elementwise("gelu", _form(approximate), x=x)
 
 
 def gelu_input_grad(grad_output: ArrayLike, x: ArrayLike, approximate: str = "none") -> Array:
@@ -169,8 +168,7 @@ def gelu_input_grad(grad_output: ArrayLike, x: ArrayLike, approximate: str = "no
     >>> gelu_input_grad(np.array([1.0, 1.0]), np.array([0.0, 1.0])).round(4)
     array([0.5   , 1.0833])
     """
-    function = backends.module("activation").gelu_input_grad
-    return _elementwise(function, _form(approximate), grad_output=grad_output, x=x)
+    return _elementwise("gelu_input_grad", _form(approximate), grad_output=grad_output, x=x)
 
 
 def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Array:
@@ -184,7 +182,7 @@ def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Array:
     array([0.000e+00, 6.931e-01, 1.000e+03])
     """
     options = checks.real(beta, "beta"), checks.real(threshold, "threshold")
-    return _elementwise(backends.module("activation").softplus, *options, x=x)
+    return _elementwise("softplus", *options, x=x)
 
 
 def softplus_input_grad(grad_output: ArrayLike, x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Array:
@@ -195,8 +193,7 @@ def softplus_input_grad(grad_output: ArrayLike, x: ArrayLike, beta: float = 1.0,
     array([0.5, 1. ])
     """
     options = checks.real(beta, "beta"), checks.real(threshold, "threshold")
-    function = backends.module("activation").softplus_input_grad
-    return _elementwise(function, *options, grad_output=grad_output, x=x)
+    return _elementwise("softplus_input_grad", *options, grad_output=grad_output, x=x)
 
 
 def softmax(x: ArrayLike, dim: int | None = None) -> Array:
@@ -232,7 +229,7 @@ def softmax(x: ArrayLike, dim: int | None = None) -> Array:
     array([[0.25, 0.75],
            [0.5 , 0.5 ]])
     """
-    return _along(backends.module("activation").softmax, dim, x=x)
+    return _along("softmax", dim, x=x)
 
 
 def softmax_input_grad(grad_output: ArrayLike, y: ArrayLike, dim: int | None = None) -> Array:
@@ -242,7 +239,7 @@ def softmax_input_grad(grad_output: ArrayLike, y: ArrayLike, dim: int | None = N
     >>> softmax_input_grad(np.array([1.0, 0.0]), np.array([0.25, 0.75]))
     array([ 0.1875, -0.1875])
     """
-    return _along(backends.module("activation").softmax_input_grad, dim, grad_output=grad_output, y=y)
+    return _along("softmax_input_grad", dim, grad_output=grad_output, y=y)
 
 
 def log_softmax(x: ArrayLike, dim: int | None = None) -> Array:
@@ -252,7 +249,7 @@ def log_softmax(x: ArrayLike, dim: int | None = None) -> Array:
     >>> log_softmax(np.array([0.0, 1000.0]))
     array([-1000.,     0.])
     """
-    return _along(backends.module("activation").log_softmax, dim, x=x)
+    return _along("log_softmax", dim, x=x)
 
 
 def log_softmax_input_grad(grad_output: ArrayLike, y: ArrayLike, dim: int | None = None) -> Array:
@@ -262,26 +259,28 @@ def log_softmax_input_grad(grad_output: ArrayLike, y: ArrayLike, dim: int | None
     >>> log_softmax_input_grad(np.array([1.0, 0.0]), np.log([0.25, 0.75]))
     array([ 0.75, -0.75])
     """
-    return _along(backends.module("activation").log_softmax_input_grad, dim, grad_output=grad_output, y=y)
+    return _along("log_softmax_input_grad", dim, grad_output=grad_output, y=y)
 
 
 def _form(approximate: object) -> str:
     return checks.choice(approximate, "approximate", ("none", "tanh"))
 
 
-def _elementwise(function: Callable[..., Any], *options: object, **arguments: object) -> Array:
-    """The backend's function of arrays of one shape."""
+def _elementwise(name: str, *options: object, **arguments: object) -> Array:
+    """The backend's function of that name, of arrays of one shape."""
     dtype, arrays = checks.floats(**arguments)
-    for name, array in zip(arguments, arrays, strict=True):
-        checks.shaped(array, arrays[-1].shape, name)
+    function = getattr(backends.module("activation", arrays[0]), name)
+    for argument, array in zip(arguments, arrays, strict=True):
+        checks.shaped(array, arrays[-1].shape, argument)
     return checks.back(function(*arrays, *options).reshape(arrays[0].shape), dtype)
 
 
-def _along(function: Callable[..., Any], dim: Any, **arguments: object) -> Array:
-    """The backend's function of arrays of one shape, along one axis."""
+def _along(name: str, dim: Any, **arguments: object) -> Array:
+    """The backend's function of that name, of arrays of one shape, along one axis."""
     dtype, arrays = checks.floats(**arguments)
-    for name, array in zip(arguments, arrays, strict=True):
-        checks.shaped(array, arrays[-1].shape, name)
+    function = getattr(backends.module("activation", arrays[0]), name)
+    for argument, array in zip(arguments, arrays, strict=True):
+        checks.shaped(array, arrays[-1].shape, argument)
     count = arrays[0].ndim
     place = checks.axis((0 if count in (0, 1, 3) else 1) if dim is None else dim, count, "dim")
     lines = [array.reshape(array.shape or (1,)) for array in arrays]  # a number is a line of one

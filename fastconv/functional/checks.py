@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import algorithms, backends
-from fastconv.errors import BackendUnavailableError
+from fastconv import algorithms, placement
 from fastconv.geometry import Convolution, hashable
 from fastconv.typing import Array, Shape
 
@@ -27,6 +26,7 @@ def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.d
     for name, value in arguments.items():
         if value is None and name not in optional:
             raise TypeError(f"{name} is None: an array of float32, float64 or float16 is accepted")
+    placement.together(**arguments)
     arrays = {name: None if value is None else floating(value, name) for name, value in arguments.items()}
     given = [(name, array.dtype) for name, array in arrays.items() if array is not None]
     for name, dtype in given:
@@ -34,7 +34,7 @@ def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.d
             raise TypeError(f"{name} is {dtype}, {given[0][0]} is {given[0][1]}: one dtype for both is accepted")
     dtype = given[0][1]
     compute = np.dtype(np.float32) if dtype == HALF else dtype
-    return dtype, [None if a is None else np.require(a, compute, ["C", "A"]) for a in arrays.values()]
+    return dtype, [None if a is None else placement.ready(a, compute) for a in arrays.values()]
 
 
 def _ready(optional: Collection[str], arguments: dict[str, Any]) -> np.dtype[Any] | None:
@@ -53,26 +53,25 @@ def _ready(optional: Collection[str], arguments: dict[str, Any]) -> np.dtype[Any
 
 def floating(value: object, name: str) -> Array:
     """`value` as an array of native float16, float32 or float64."""
-    array = host(value, name)
+    array: Array = placement.as_array(value)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise TypeError(f"{name} is {array.dtype}: float32, float64 and float16 are accepted")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def integers(value: object, name: str) -> Array:
-    """`value` as a contiguous array of int64; a TypeError for anything but integers."""
-    array = host(value, name)
+def integers(value: Any, name: str, **beside: Any) -> Array:
+    """`value` as a contiguous array of int64 where the arrays `beside` it live; a TypeError for anything else."""
+    placement.together(**beside, **{name: value})
+    array: Array = placement.as_array(value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} is {array.dtype}: integers are accepted")
-    return np.require(array, np.int64, ["C", "A"])
+    return placement.ready(array, np.dtype(np.int64))
 
 
 def host(value: object, name: str) -> Array:
     """`value` as an array in the computer's memory."""
-    if hasattr(value, "__cuda_array_interface__") and not isinstance(value, np.ndarray):
-        if backends.backend_name() != "cuda":
-            backends.load("cuda")
-        raise BackendUnavailableError(f"{name} lives on a GPU: copy it to the host first")
+    if placement.on_gpu(value):
+        raise TypeError(f"{name} lives on a GPU: an array of the computer's is accepted (fastconv.to_host copies)")
     return np.asarray(value)
 
 
@@ -142,21 +141,41 @@ def asked(
     return name, result.reshape(shape) if dtype == computed else None
 
 
-def output(out: object, shape: Shape, dtype: np.dtype[Any], inputs: dict[str, Any]) -> Array:
+def output(out: Any, shape: Shape, dtype: np.dtype[Any], inputs: dict[str, Any]) -> Array:
     """`out` if a result of this shape and dtype can be written to it, and to none of the inputs."""
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) and not placement.on_gpu(out):
         raise TypeError(f"out is {type(out).__name__}: a NumPy array is accepted")
+    there = placement.together(**inputs, out=out)
     if out.dtype != dtype:
         raise TypeError(f"out is {out.dtype}: {dtype} is accepted, the result's dtype")
     shaped(out, shape, "out")
+    if there:
+        place: Array = _output_there(out, inputs)
+        return place
     if out.flags.num & READY != READY:
         raise ValueError(f"out has strides {out.strides}: a C-contiguous and aligned array is accepted")
     if not out.flags.writeable:
         raise ValueError("out is read-only: a writeable array is accepted")
+    result: Array = out
     for name, value in inputs.items():
         if value is not None and overlap(out, np.asarray(value)):
             raise ValueError(f"out overlaps {name} in memory: an array of its own is accepted")
-    return out
+    return result
+
+
+def _output_there(out: Any, inputs: dict[str, Any]) -> Any:
+    """`out` on a GPU, as fastconv's own array, if it is in C's order and shares no memory with an input."""
+    place = placement.on_device(out)
+    first = place.__cuda_array_interface__["data"][0]
+    if first != out.__cuda_array_interface__["data"][0]:
+        raise ValueError("out is not C-contiguous: an array whose numbers lie one after another is accepted")
+    for name, value in inputs.items():
+        if value is not None:
+            other = placement.on_device(value)
+            begin = other.__cuda_array_interface__["data"][0]
+            if begin < first + place.nbytes and first < begin + other.nbytes:
+                raise ValueError(f"out overlaps {name} in memory: an array of its own is accepted")
+    return place
 
 
 def overlap(a: Array, b: Array) -> bool:
@@ -220,6 +239,10 @@ def axis(value: object, count: int, name: str) -> int:
 def spread(array: Array, shape: Shape, name: str) -> Array:
     """`array` repeated along the axes where it has one entry (NumPy's broadcasting), contiguous in `shape`."""
     try:
+        if not isinstance(array, np.ndarray):  # repeated by arithmetic: NumPy's views are not for a GPU's memory
+            if np.broadcast_shapes(array.shape, shape) != shape:
+                raise ValueError
+            return array if array.shape == shape else array + placement.to_device(np.zeros(shape, array.dtype))
         return np.require(np.broadcast_to(array, shape), None, ["C", "A"])
     except ValueError:
         raise ValueError(f"{name} has shape {array.shape}: {shape} is accepted, or what broadcasts to it") from None
@@ -251,9 +274,10 @@ def rows(array: Array) -> Array:
     return array.reshape(prod(array.shape[:-1]), array.shape[-1])
 
 
-def booleans(value: object, name: str) -> Array:
-    """`value` as a contiguous array of bool; a TypeError for anything else."""
-    array = host(value, name)
+def booleans(value: Any, name: str, **beside: Any) -> Array:
+    """`value` as a contiguous array of bool where the arrays `beside` it live; a TypeError for anything else."""
+    placement.together(**beside, **{name: value})
+    array: Array = placement.as_array(value)
     if array.dtype != np.bool:
         raise TypeError(f"{name} is {array.dtype}: bool is accepted")
-    return np.require(array, None, ["C", "A"])
+    return placement.ready(array, array.dtype)

@@ -328,7 +328,7 @@ def _convolve(
     shape = geometry.convolution(images.shape, filters.shape, stride, padding, dilation, groups)
     if bias is not None:
         checks.shaped(start, (shape.out_channels,), "bias")
-    backend = backends.module("convolution")
+    backend = backends.module("convolution", images)
     if out is None and algorithm == algorithms.preferred == "auto":  # as most often
         return checks.back(backend.convolution(images, filters, start, shape), dtype, unbatched)
     given = {"x": x, "weight": weight, "bias": bias}
@@ -357,7 +357,7 @@ def _input_grad(
         raise ValueError(f"input_size is {input_size}: x's shape is accepted, with as many axes as grad_output")
     shape = geometry.convolution(x_shape, filters.shape, stride, padding, dilation, groups)
     checks.shaped(grads, shape.output_shape, "grad_output")
-    backend = backends.module("convolution")
+    backend = backends.module("convolution", grads)
     if out is None and algorithm == algorithms.preferred == "auto":
         return checks.back(backend.convolution_input_grad(filters, grads, shape), dtype, unbatched)
     given = {"weight": weight, "grad_output": grad_output}
@@ -386,7 +386,7 @@ def _weight_grad(
         raise ValueError(f"weight_size is {weight_size}: weight's shape, {rank + 2} ints, is accepted")
     shape = geometry.convolution(images.shape, weight_shape, stride, padding, dilation, groups)
     checks.shaped(grads, shape.output_shape, "grad_output")
-    backend = backends.module("convolution")
+    backend = backends.module("convolution", grads)
     if out is None and algorithm == algorithms.preferred == "auto":
         return checks.back(backend.convolution_weight_grad(images, grads, shape), dtype)
     given = {"x": x, "grad_output": grad_output}
@@ -398,4 +398,4 @@ def bias_grad(rank: int, grad_output: Any) -> Array:
     """The sum of grad_output over all axes but the channels'."""
     dtype, (grad_output,) = checks.floats(grad_output=grad_output)
     grad_output, _ = checks.batched(grad_output, rank, "grad_output")
-    return checks.back(backends.module("convolution").convolution_bias_grad(grad_output), dtype)
+    return checks.back(backends.module("convolution", grad_output).convolution_bias_grad(grad_output), dtype)

@@ -4,7 +4,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from fastconv import backends
+from fastconv import backends, placement
 from fastconv.functional import checks
 from fastconv.typing import Array, ArrayLike, Random
 
@@ -102,15 +102,15 @@ def _dropout(x: Any, p: Any, training: bool, rng: Any) -> tuple[Array, Array]:
     dtype, (x,) = checks.floats(x=x)
     p, source = checks.fraction(p, "p"), checks.generator(rng, "rng")
     if not training or p == 0:
-        return checks.back(x.copy(), dtype), np.ones(x.shape, np.bool)
-    mask = np.asarray(source.random(x.shape, dtype=np.float32) >= p)
-    y = backends.module("activation").dropout(x, mask, p)
+        return checks.back(x.copy(), dtype), placement.beside(np.ones(x.shape, np.bool), x)
+    mask = placement.beside(np.asarray(source.random(x.shape, dtype=np.float32) >= p), x)
+    y = backends.module("activation", x).dropout(x, mask, p)
     return checks.back(y, dtype), mask
 
 
 def _input_grad(grad_output: Any, mask: Any, p: Any) -> Array:
     dtype, (grad_output,) = checks.floats(grad_output=grad_output)
-    kept = checks.booleans(mask, "mask")
+    kept = checks.booleans(mask, "mask", grad_output=grad_output)
     checks.shaped(kept, grad_output.shape, "mask")
-    grad_x = backends.module("activation").dropout(grad_output, kept, checks.fraction(p, "p"))
+    grad_x = backends.module("activation", grad_output).dropout(grad_output, kept, checks.fraction(p, "p"))
     return checks.back(grad_x, dtype)

@@ -133,7 +133,7 @@ def _linear(x: Any, weight: Any, bias: Any) -> Array:
     checks.last_axis(x, weight.shape[1], "x", "weight's features in")
     if bias is not None:
         checks.shaped(bias, weight.shape[:1], "bias")
-    y = backends.module("linear").linear(checks.rows(x), weight, bias)
+    y = backends.module("linear", x).linear(checks.rows(x), weight, bias)
     return checks.back(y.reshape(*x.shape[:-1], weight.shape[0]), dtype)
 
 
@@ -141,7 +141,7 @@ def _input_grad(weight: Any, grad_output: Any) -> Array:
     dtype, (weight, grad_output) = checks.floats(weight=weight, grad_output=grad_output)
     checks.axes(weight, 2, "weight", "(O, C)")
     checks.last_axis(grad_output, weight.shape[0], "grad_output", "weight's features out")
-    grad_x = backends.module("linear").linear_input_grad(weight, checks.rows(grad_output))
+    grad_x = backends.module("linear", weight).linear_input_grad(weight, checks.rows(grad_output))
     return checks.back(grad_x.reshape(*grad_output.shape[:-1], weight.shape[1]), dtype)
 
 
@@ -150,11 +150,11 @@ def _weight_grad(x: Any, grad_output: Any) -> Array:
     checks.last_axis(x, None, "x")
     checks.last_axis(grad_output, None, "grad_output")
     checks.shaped(grad_output, (*x.shape[:-1], grad_output.shape[-1]), "grad_output")
-    grad_weight = backends.module("linear").linear_weight_grad(checks.rows(x), checks.rows(grad_output))
+    grad_weight = backends.module("linear", x).linear_weight_grad(checks.rows(x), checks.rows(grad_output))
     return checks.back(grad_weight, dtype)
 
 
 def _bias_grad(grad_output: Any) -> Array:
     dtype, (grad_output,) = checks.floats(grad_output=grad_output)
     checks.last_axis(grad_output, None, "grad_output")
-    return checks.back(backends.module("linear").linear_bias_grad(checks.rows(grad_output)), dtype)
+    return checks.back(backends.module("linear", grad_output).linear_bias_grad(checks.rows(grad_output)), dtype)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import backends, geometry
+from fastconv import backends, geometry, placement
 from fastconv.functional import checks
 from fastconv.typing import Array, ArrayLike, Shape
 
@@ -81,7 +81,7 @@ def cross_entropy(
     """
     smoothing, ignored = _options(reduction, label_smoothing, ignore_index)
     dtype, shape, arrays, soft = _classes(x, target, weight, ignored)
-    module = backends.module("loss")
+    module = backends.module("loss", arrays[0])
     if soft:
         return _result(module.soft_cross_entropy(*arrays, reduction, smoothing), reduction, shape, dtype)
     return _result(module.cross_entropy(*arrays, ignored, reduction, smoothing), reduction, shape, dtype)
@@ -106,7 +106,7 @@ def cross_entropy_input_grad(
     dtype, shape, arrays, soft = _classes(x, target, weight, ignored)
     grad = _seed(grad_output, reduction, shape, dtype)
     grad = grad if isinstance(grad, float) else grad.reshape(arrays[0].shape[0], arrays[0].shape[2])
-    module = backends.module("loss")
+    module = backends.module("loss", arrays[0])
     if soft:
         grad_x = module.soft_cross_entropy_input_grad(grad, *arrays, reduction, smoothing)
     else:
@@ -145,7 +145,7 @@ def mse_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
     4.5
     """
     dtype, arrays = _elements(reduction, x=x, target=target)
-    return _result(backends.module("loss").mse_loss(*arrays, reduction), reduction, arrays[0].shape, dtype)
+    return _result(backends.module("loss", arrays[0]).mse_loss(*arrays, reduction), reduction, arrays[0].shape, dtype)
 
 
 def mse_loss_input_grad(
@@ -159,7 +159,7 @@ def mse_loss_input_grad(
     """
     dtype, arrays = _elements(reduction, x=x, target=target)
     grad = _seed(grad_output, reduction, arrays[0].shape, dtype)
-    grad_x = backends.module("loss").mse_loss_input_grad(grad, *arrays, reduction)
+    grad_x = backends.module("loss", arrays[0]).mse_loss_input_grad(grad, *arrays, reduction)
     return checks.back(grad_x.reshape(arrays[0].shape), dtype)
 
 
@@ -171,7 +171,7 @@ def l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
     1.5
     """
     dtype, arrays = _elements(reduction, x=x, target=target)
-    return _result(backends.module("loss").l1_loss(*arrays, reduction), reduction, arrays[0].shape, dtype)
+    return _result(backends.module("loss", arrays[0]).l1_loss(*arrays, reduction), reduction, arrays[0].shape, dtype)
 
 
 def l1_loss_input_grad(
@@ -185,7 +185,7 @@ def l1_loss_input_grad(
     """
     dtype, arrays = _elements(reduction, x=x, target=target)
     grad = _seed(grad_output, reduction, arrays[0].shape, dtype)
-    grad_x = backends.module("loss").l1_loss_input_grad(grad, *arrays, reduction)
+    grad_x = backends.module("loss", arrays[0]).l1_loss_input_grad(grad, *arrays, reduction)
     return checks.back(grad_x.reshape(arrays[0].shape), dtype)
 
 
@@ -226,7 +226,9 @@ def binary_cross_entropy(
     """
     dtype, arrays = _elements(reduction, x=x, target=target, weight=weight)
     _probabilities(x=arrays[0], target=arrays[1])
-    return _result(backends.module("loss").binary_cross_entropy(*arrays, reduction), reduction, arrays[0].shape, dtype)
+    return _result(
+        backends.module("loss", arrays[0]).binary_cross_entropy(*arrays, reduction), reduction, arrays[0].shape, dtype
+    )
 
 
 def binary_cross_entropy_input_grad(
@@ -245,7 +247,7 @@ def binary_cross_entropy_input_grad(
     dtype, arrays = _elements(reduction, x=x, target=target, weight=weight)
     _probabilities(x=arrays[0], target=arrays[1])
     grad = _seed(grad_output, reduction, arrays[0].shape, dtype)
-    grad_x = backends.module("loss").binary_cross_entropy_input_grad(grad, *arrays, reduction)
+    grad_x = backends.module("loss", arrays[0]).binary_cross_entropy_input_grad(grad, *arrays, reduction)
     return checks.back(grad_x.reshape(arrays[0].shape), dtype)
 
 
@@ -266,7 +268,7 @@ def binary_cross_entropy_with_logits(
     array([6.931e-01, 1.000e+03])
     """
     dtype, (*arrays, positive) = _elements(reduction, x=x, target=target, weight=weight, pos_weight=pos_weight)
-    loss = backends.module("loss").binary_cross_entropy_with_logits(*arrays, reduction, positive)
+    loss = backends.module("loss", arrays[0]).binary_cross_entropy_with_logits(*arrays, reduction, positive)
     return _result(loss, reduction, arrays[0].shape, dtype)
 
 
@@ -286,7 +288,9 @@ def binary_cross_entropy_with_logits_input_grad(
     """
     dtype, (*arrays, positive) = _elements(reduction, x=x, target=target, weight=weight, pos_weight=pos_weight)
     grad = _seed(grad_output, reduction, arrays[0].shape, dtype)
-    grad_x = backends.module("loss").binary_cross_entropy_with_logits_input_grad(grad, *arrays, reduction, positive)
+    grad_x = backends.module("loss", arrays[0]).binary_cross_entropy_with_logits_input_grad(
+        grad, *arrays, reduction, positive
+    )
     return checks.back(grad_x.reshape(arrays[0].shape), dtype)
 
 
@@ -308,7 +312,8 @@ def _classes(x: Any, target: Any, weight: Any, ignored: int) -> tuple[np.dtype[A
     flat, pixels = (*batched[:2], prod(batched[2:])), (batched[0], prod(batched[2:]))
     if weight is not None:
         checks.shaped(weight, batched[1:2], "weight")
-    target, soft = checks.host(target, "target"), np.shape(target) == x.shape
+    placement.together(x=x, target=target)
+    target, soft = placement.as_array(target), np.shape(target) == x.shape
     if soft:
         target = _soft_target(target, dtype, ignored)
         return dtype, shape, [x.reshape(flat), target.reshape(flat), weight], soft
@@ -319,12 +324,21 @@ def _classes(x: Any, target: Any, weight: Any, ignored: int) -> tuple[np.dtype[A
         )
     target = checks.integers(target, "target")
     checks.shaped(target, shape, "target")
-    wrong = target[(target != ignored) & ((target < 0) | (target >= batched[1]))]
+    _labels(target, batched[1], ignored)
+    return dtype, shape, [x.reshape(flat), target.reshape(pixels), weight], soft
+
+
+def _labels(target: Array, classes: int, ignored: int) -> None:
+    """Raise unless all labels are classes, or ignored."""
+    if not isinstance(target, np.ndarray):
+        if target.min(initial=0) >= 0 and target.max(initial=0) < classes:
+            return
+        target = placement.here(target)  # some are ignored, or wrong
+    wrong = target[(target != ignored) & ((target < 0) | (target >= classes))]
     if wrong.size:
         raise ValueError(
-            f"target has the label {wrong[0]}: 0 to {batched[1] - 1} is accepted, or the ignore_index {ignored}"
+            f"target has the label {wrong[0]}: 0 to {classes - 1} is accepted, or the ignore_index {ignored}"
         )
-    return dtype, shape, [x.reshape(flat), target.reshape(pixels), weight], soft
 
 
 def _soft_target(target: Array, dtype: np.dtype[Any], ignored: int) -> Array:
@@ -356,7 +370,10 @@ def _elements(reduction: object, **arguments: object) -> tuple[np.dtype[Any], li
 
 def _probabilities(**arguments: Array) -> None:
     for name, array in arguments.items():
-        wrong = array[(array < 0) | (array > 1)]  # NaN is neither: it travels
+        if isinstance(array, np.ndarray):
+            wrong = array[(array < 0) | (array > 1)]  # NaN is neither: it travels
+        else:
+            wrong = np.array([v for v in (array.min(initial=0), array.max(initial=1)) if v < 0 or v > 1])
         if wrong.size:
             raise ValueError(f"{name} has the value {wrong[0]}: 0 to 1 is accepted")
 
@@ -364,7 +381,7 @@ def _probabilities(**arguments: Array) -> None:
 def _seed(grad_output: Any, reduction: str, shape: Shape, dtype: np.dtype[Any]) -> Any:
     """grad_output as a float for a loss that is one number, else as an array of the losses' shape."""
     if reduction != "none":
-        array = checks.host(1.0 if grad_output is None else grad_output, "grad_output")
+        array = placement.here(1.0 if grad_output is None else grad_output)
         if array.dtype.kind not in "fiu":
             raise TypeError(f"grad_output is {array.dtype}: a real number or None is accepted")
         checks.shaped(array, (), "grad_output")
@@ -381,6 +398,6 @@ def _seed(grad_output: Any, reduction: str, shape: Shape, dtype: np.dtype[Any]) 
 def _result(loss: Any, reduction: str, shape: Shape, dtype: np.dtype[Any]) -> Any:
     """The losses as an array, or the loss as a number, of the caller's dtype."""
     if reduction == "none":
-        return checks.back(np.asarray(loss).reshape(shape), dtype)
+        return checks.back(placement.as_array(loss).reshape(shape), dtype)
     with np.errstate(over="ignore"):  # a sum beyond the dtype's range is infinite
         return dtype.type(loss)

@@ -180,7 +180,7 @@ def batch_norm_bias_grad(grad_output: ArrayLike) -> Array:
     array([4., 6.])
     """
     dtype, (grad,) = checks.floats(grad_output=grad_output)
-    return checks.back(backends.module("normalization").batch_norm_bias_grad(_flat(grad, "grad_output")), dtype)
+    return checks.back(backends.module("normalization", grad).batch_norm_bias_grad(_flat(grad, "grad_output")), dtype)
 
 
 def _batch_norm(
@@ -205,7 +205,7 @@ def _batch_norm(
         raise ValueError(f"x has shape {x.shape}: Expected more than 1 value per channel when training")
     if training and eps <= 0:
         raise ValueError(f"eps is {eps}: a number above 0 is accepted in training")
-    backend = backends.module("normalization")
+    backend = backends.module("normalization", flat)
     mean, var = backend.batch_statistics(flat) if training else (running_mean, running_var)
     y = checks.back(backend.batch_norm(flat, mean, var, weight, bias, eps).reshape(x.shape), dtype)
     if training and running_mean is not None and count > 1:
@@ -223,7 +223,7 @@ def _input_grad(grad_output: Any, x: Any, mean: Any, var: Any, weight: Any, trai
     flat, eps = _flat(x, "x"), checks.real(eps, "eps")
     checks.shaped(grad_output, x.shape, "grad_output")
     _per_channel(x, mean=mean, var=var, weight=weight)
-    grad_x = backends.module("normalization").batch_norm_input_grad(
+    grad_x = backends.module("normalization", flat).batch_norm_input_grad(
         grad_output.reshape(flat.shape), flat, mean, var, weight, bool(training), eps
     )
     return checks.back(grad_x.reshape(x.shape), dtype)
@@ -234,7 +234,7 @@ def _weight_grad(grad_output: Any, x: Any, mean: Any, var: Any, eps: Any) -> Arr
     flat, eps = _flat(x, "x"), checks.real(eps, "eps")
     checks.shaped(grad_output, x.shape, "grad_output")
     _per_channel(x, mean=mean, var=var)
-    function = backends.module("normalization").batch_norm_weight_grad
+    function = backends.module("normalization", flat).batch_norm_weight_grad
     return checks.back(function(grad_output.reshape(flat.shape), flat, mean, var, eps), dtype)
 
 

@@ -281,19 +281,20 @@ def _max_pool(
     dtype, (x,) = checks.floats(x=x)
     x, unbatched = checks.batched(x, rank, "x")
     shape = geometry.pooling(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-    y, indices = backends.module("pooling").max_pool(x, shape, bool(return_indices))
+    y, indices = backends.module("pooling", x).max_pool(x, shape, bool(return_indices))
     y = checks.back(y, dtype, unbatched)
     return (y, checks.back(indices, indices.dtype, unbatched)) if return_indices else y
 
 
 def _max_pool_input_grad(rank: int, grad_output: Any, indices: Any, input_size: Size) -> Array:
     dtype, (grad_output,) = checks.floats(grad_output=grad_output)
-    indices = checks.integers(indices, "indices")
+    indices = checks.integers(indices, "indices", grad_output=grad_output)
     checks.shaped(indices, grad_output.shape, "indices")
     grad_output, unbatched = checks.batched(grad_output, rank, "grad_output")
     spatial = checks.input_shape(input_size, grad_output, unbatched)[2:]
     checks.within(indices, -1, prod(spatial), "indices")
-    grad_x = backends.module("pooling").max_pool_input_grad(grad_output, indices.reshape(grad_output.shape), spatial)
+    module, indices = backends.module("pooling", grad_output), indices.reshape(grad_output.shape)
+    grad_x = module.max_pool_input_grad(grad_output, indices, spatial)
     return checks.back(grad_x, dtype, unbatched)
 
 
@@ -311,7 +312,7 @@ def _avg_pool(
     x, unbatched = checks.batched(x, rank, "x")
     shape = geometry.pooling(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode)
     counts = geometry.window_counts(shape, bool(count_include_pad), _divisor(divisor_override))
-    return checks.back(backends.module("pooling").avg_pool(x, shape, counts), dtype, unbatched)
+    return checks.back(backends.module("pooling", x).avg_pool(x, shape, counts), dtype, unbatched)
 
 
 def _avg_pool_input_grad(
@@ -331,7 +332,7 @@ def _avg_pool_input_grad(
     shape = geometry.pooling(x_shape[2:], kernel_size, stride, padding, 1, ceil_mode)
     checks.shaped(grad_output, (*x_shape[:2], *shape.output_size), "grad_output")
     counts = geometry.window_counts(shape, bool(count_include_pad), _divisor(divisor_override))
-    grad_x = backends.module("pooling").avg_pool_input_grad(grad_output, shape, counts)
+    grad_x = backends.module("pooling", grad_output).avg_pool_input_grad(grad_output, shape, counts)
     return checks.back(grad_x, dtype, unbatched)
 
 

@@ -114,7 +114,7 @@ def interpolate_input_grad(
 def _interpolate(x: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool | None) -> Array:
     dtype, (x,) = checks.floats(x=x)
     sources, weights = _tables(x.shape, "x", size, scale_factor, mode, align_corners, x.dtype)
-    return checks.back(backends.module("resampling").interpolate(x, sources, weights), dtype)
+    return checks.back(backends.module("resampling", x).interpolate(x, sources, weights), dtype)
 
 
 def _interpolate_input_grad(
@@ -124,7 +124,8 @@ def _interpolate_input_grad(
     x_shape = checks.size(input_size, "input_size")
     sources, weights = _tables(x_shape, "input_size", size, scale_factor, mode, align_corners, grad_output.dtype)
     checks.shaped(grad_output, (*x_shape[:2], *(len(source) for source in sources)), "grad_output")
-    grad_x = backends.module("resampling").interpolate_input_grad(grad_output, x_shape[2:], sources, weights)
+    module = backends.module("resampling", grad_output)
+    grad_x = module.interpolate_input_grad(grad_output, x_shape[2:], sources, weights)
     return checks.back(grad_x, dtype)
 
 

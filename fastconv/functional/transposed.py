@@ -318,7 +318,7 @@ def _transpose(
     shape = geometry.conv_transpose(images.shape, filters.shape, stride, padding, output_padding, groups, dilation)
     if bias is not None:
         checks.shaped(start, (shape.in_channels,), "bias")
-    backend = backends.module("convolution")
+    backend = backends.module("convolution", images)
     if out is None and algorithm == algorithms.preferred == "auto":  # as most often
         return checks.back(backend.convolution_input_grad(filters, images, shape, start), dtype, unbatched)
     given = {"x": x, "weight": weight, "bias": bias}
@@ -349,7 +349,7 @@ def _input_grad(
         raise ValueError(f"input_size is {input_size}: x's shape is accepted, with as many axes as grad_output")
     shape = geometry.conv_transpose(x_shape, filters.shape, stride, padding, output_padding, groups, dilation)
     checks.shaped(grads, shape.input_shape, "grad_output")
-    backend = backends.module("convolution")
+    backend = backends.module("convolution", grads)
     if out is None and algorithm == algorithms.preferred == "auto":
         return checks.back(backend.convolution(grads, filters, None, shape), dtype, unbatched)
     given = {"weight": weight, "grad_output": grad_output}
@@ -378,7 +378,7 @@ def _weight_grad(
         raise ValueError(f"weight_size is {weight_size}: weight's shape, {rank + 2} ints, is accepted")
     shape = geometry.conv_transpose(images.shape, weight_shape, stride, padding, output_padding, groups, dilation)
     checks.shaped(grads, shape.input_shape, "grad_output")
-    backend = backends.module("convolution")
+    backend = backends.module("convolution", grads)
     if out is None and algorithm == algorithms.preferred == "auto":
         return checks.back(backend.convolution_weight_grad(grads, images, shape), dtype)
     given = {"x": x, "grad_output": grad_output}

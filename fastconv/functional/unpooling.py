@@ -121,20 +121,20 @@ def _max_unpool(
     output_size: Size | None,
 ) -> Array:
     dtype, (x,) = checks.floats(x=x)
-    indices = checks.integers(indices, "indices")
+    indices = checks.integers(indices, "indices", x=x)
     checks.shaped(indices, x.shape, "indices")
     x, unbatched = checks.batched(x, rank, "x")
     chosen = None if output_size is None else _spatial(rank, output_size, x, unbatched)
     spatial = geometry.unpooling(x.shape[2:], kernel_size, stride, padding, chosen)
     checks.within(indices, 0, prod(spatial), "indices")
-    y = backends.module("pooling").max_unpool(x, indices.reshape(x.shape), spatial)
+    y = backends.module("pooling", x).max_unpool(x, indices.reshape(x.shape), spatial)
     return checks.back(y, dtype, unbatched)
 
 
 def _max_unpool_input_grad(rank: int, grad_output: Any, indices: Any) -> Array:
     dtype, (grad_output,) = checks.floats(grad_output=grad_output)
     grad_output, unbatched = checks.batched(grad_output, rank, "grad_output")
-    indices = checks.integers(indices, "indices")
+    indices = checks.integers(indices, "indices", grad_output=grad_output)
     if indices.ndim != grad_output.ndim - unbatched or indices.shape[:-rank] != grad_output.shape[unbatched:2]:
         raise ValueError(
             f"indices has shape {indices.shape}, grad_output {grad_output.shape[unbatched:]}: the shape of x is "
@@ -142,7 +142,8 @@ def _max_unpool_input_grad(rank: int, grad_output: Any, indices: Any) -> Array:
         )
     checks.within(indices, 0, prod(grad_output.shape[2:]), "indices")
     indices = indices[None] if unbatched else indices
-    return checks.back(backends.module("pooling").max_unpool_input_grad(grad_output, indices), dtype, unbatched)
+    grad_x = backends.module("pooling", grad_output).max_unpool_input_grad(grad_output, indices)
+    return checks.back(grad_x, dtype, unbatched)
 
 
 def _spatial(rank: int, output_size: Size, x: Array, unbatched: bool) -> Shape:

@@ -49,7 +49,8 @@ class Residual(Module):
         """branch(x) + shortcut(x)."""
         y, skipped = self.branch(x), x if self.shortcut is None else self.shortcut(x)
         _same(np.shape(y), np.shape(skipped))
-        return np.asarray(y + skipped)
+        total: Array = np.add(y, skipped)
+        return total
 
     def bind(self, graph: Graph, x: Value) -> Value:
         """Both branches, and their sum."""
@@ -129,12 +130,13 @@ class Concat(Module):
         (channels,) = self.kept()
         if np.ndim(grad_output) < 2 or grad_output.shape[1] != sum(channels):
             raise ValueError(f"grad_output has shape {np.shape(grad_output)}: {sum(channels)} channels are accepted")
-        grad_x = None
+        grad_x: Array | None = None
         parts = np.split(grad_output, np.cumsum(channels)[:-1], axis=1)
         for branch, part in zip(reversed(self.branches), reversed(parts), strict=True):
             grad = branch.backward(part)
             grad_x = grad if grad_x is None else grad_x + grad
-        return np.asarray(grad_x)
+        assert grad_x is not None  # there is a branch at least
+        return grad_x
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The branches, numbered."""

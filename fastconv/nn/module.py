@@ -28,7 +28,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastconv import binding
+from fastconv import binding, placement
 from fastconv.graph import Graph, Value, structure
 from fastconv.nn import checks
 from fastconv.nn.parameter import Parameter
@@ -180,6 +180,27 @@ class Module:
         """All parameters, each once: what an optimizer takes."""
         return [parameter for _, parameter in self.named_parameters()]
 
+    def to_device(self) -> Self:
+        """Move all parameters, gradients and buffers to the GPU: there the layers compute then, on arrays there.
+
+        Raises BackendUnavailableError if there is none. Optimizers, whose state follows, stay valid.
+        """
+        return self._move("to_device")
+
+    def to_host(self) -> Self:
+        """Move all parameters, gradients and buffers back to the computer's memory."""
+        return self._move("to_host")
+
+    def _move(self, where: str) -> Self:
+        for parameter in self.parameters():
+            getattr(parameter, where)()
+        for _, module in self.named_modules():
+            for name in module.buffers:
+                array = getattr(module, name)
+                if array is not None and array.dtype.kind == "f":  # counts are the host's business
+                    setattr(module, name, getattr(placement, where)(array))
+        return self
+
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for parameter in self.parameters():
@@ -192,7 +213,7 @@ class Module:
         >>> {key: array.shape for key, array in nn.Sequential(nn.Conv2d(1, 6, 3), nn.Tanh()).state_dict().items()}
         {'0.weight': (6, 1, 3, 3), '0.bias': (6,)}
         """
-        return {key: array.copy() for key, array in self._arrays()}
+        return {key: np.array(placement.here(array)) for key, array in self._arrays()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Write a `state_dict` into the parameters and buffers, in place, so that an optimizer's stay valid.
@@ -217,7 +238,7 @@ class Module:
             listed = {"missing": missing, "not known": unexpected}
             parts = [f"{what} are {', '.join(map(repr, keys))}" for what, keys in listed.items() if keys]
             raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(parts)}")
-        values = {key: np.asarray(state[key]) for key in own if key in state}
+        values = {key: placement.here(state[key]) for key in own if key in state}
         for key, value in values.items():
             if value.dtype.kind not in "biuf":
                 raise TypeError(f"{key} is {value.dtype}: numbers are accepted")

@@ -1,9 +1,11 @@
 """A parameter: numbers that training changes, and the loss's gradient with respect to them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from fastconv import placement
 from fastconv.graph import structure
 from fastconv.memory import aligned_copy
 from fastconv.typing import Array, ArrayLike, Shape
@@ -20,7 +22,8 @@ class Parameter:
     Attributes
     ----------
     data : array
-        The values. Optimizers and `load_state_dict` write into this array and never replace it.
+        The values. Optimizers and `load_state_dict` write into this array and never replace it; `to_device` and
+        `to_host` do.
     grad : array of data's shape, or None
         What `backward` calls have added since the last `zero_grad`; None if there was none.
 
@@ -34,7 +37,7 @@ class Parameter:
     """
 
     def __init__(self, data: ArrayLike) -> None:
-        values = np.asarray(data)
+        values = placement.here(data)
         if values.dtype.kind != "f" or values.dtype.itemsize > 8:
             raise TypeError(f"data is {values.dtype}: float32, float64 and float16 are accepted")
         self.data: Array = aligned_copy(values)
@@ -59,6 +62,21 @@ class Parameter:
     def dtype(self) -> np.dtype[Any]:
         """The dtype of data."""
         return self.data.dtype
+
+    def to_device(self) -> None:
+        """Move the values, and the gradient if there is one, to the GPU, if they are not there."""
+        self._move(placement.to_device)
+
+    def to_host(self) -> None:
+        """Move the values, and the gradient if there is one, to the computer's memory, if they are not there."""
+        self._move(placement.to_host)
+
+    def _move(self, move: Callable[[Any], Any]) -> None:
+        data = move(self.data)
+        if data is not self.data:
+            self.data = data if placement.on_gpu(data) else aligned_copy(data)
+        if self.grad is not None:
+            self.grad = move(self.grad)
 
     def add_grad(self, grad: Array) -> None:
         """Add to `grad`; the first array becomes it."""

@@ -47,7 +47,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """
     limit = checks.at_least(max_norm, "max_norm", 0)
     moved = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
-    norm = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for _, grad in moved))
+    norm = math.sqrt(sum(float(np.sum(np.square(grad.astype(np.float64)))) for _, grad in moved))
     scale = limit / (norm + 1e-6)
     if not scale >= 1:  # a norm that is not a number makes all gradients so
         for parameter, grad in moved:

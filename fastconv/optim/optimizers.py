@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import backends
+from fastconv import backends, placement
 from fastconv.memory import aligned_copy
 from fastconv.nn import Parameter, checks
 from fastconv.typing import Array
@@ -51,10 +51,18 @@ class Optimizer(ABC):
             if parameter.grad is None:
                 continue
             dtype = _computed(parameter)
-            data = np.require(parameter.data, dtype, ["C"])
-            self._move(data, np.require(parameter.grad, dtype, ["C"]), kept)
+            self._follow(parameter, kept)
+            data = placement.ready(parameter.data, dtype)
+            self._move(data, placement.ready(parameter.grad, dtype), kept)
             if data is not parameter.data:  # float16 was computed in float32
                 parameter.data[...] = data
+
+    def _follow(self, parameter: Parameter, kept: dict[str, Any]) -> None:
+        """Bring what is kept for a parameter to where it lives."""
+        there = placement.on_gpu(parameter.data)
+        for name, value in kept.items():
+            if isinstance(value, np.ndarray) if there else placement.on_gpu(value):
+                kept[name] = placement.to_device(value) if there else aligned_copy(placement.here(value))
 
     _rule = ""  # what bound networks' programs call it
 
@@ -85,7 +93,7 @@ class Optimizer(ABC):
         state: dict[str, Any] = {"lr": self.lr, **self._numbers}
         for index, kept in enumerate(self._kept):
             for name, value in kept.items():
-                state[f"{index}.{name}"] = value.copy() if isinstance(value, np.ndarray) else value
+                state[f"{index}.{name}"] = value if isinstance(value, int) else np.array(placement.here(value))
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -125,7 +133,7 @@ class Optimizer(ABC):
         """A value for `key`, of the type and shape that it must have."""
         if not isinstance(self._empty(np.empty(0))[name], np.ndarray):
             return int(checks.at_least(value, key, 0))
-        array = np.asarray(value)
+        array = placement.here(value)
         if array.shape != parameter.data.shape:
             raise ValueError(f"{key} has shape {array.shape}: its parameter's, {parameter.data.shape}, is accepted")
         return aligned_copy(np.asarray(array, _computed(parameter)))
@@ -206,7 +214,7 @@ class SGD(Optimizer):
             kept.update(self._empty(data))
         velocity = kept.get("velocity", data)
         n = self._numbers
-        backends.module("optimizer").sgd(
+        backends.module("optimizer", data).sgd(
             data, grad, velocity, self.lr, n["momentum"], n["dampening"], n["weight_decay"], n["nesterov"], first
         )
 
@@ -289,7 +297,7 @@ class Adam(Optimizer):
             kept.update(self._empty(data))
         kept["step"] += 1
         n = self._numbers
-        backends.module("optimizer").adam(
+        backends.module("optimizer", data).adam(
             data,
             grad,
             kept["mean"],
@@ -341,7 +349,9 @@ class AdamW(Adam):
 
 
 def _zeros(data: Array) -> Array:
-    """As many zeros."""
+    """As many zeros, where the parameter lives."""
+    if placement.on_gpu(data):
+        return np.zeros_like(data)
     return aligned_copy(np.broadcast_to(np.zeros((), data.dtype), data.shape))
 
 
@@ -373,3 +383,4 @@ def _check_grad(parameter: Parameter, index: int) -> None:
         raise ValueError(f"the gradient of parameter {index} has shape {grad.shape}: {data.shape} is accepted")
     if grad.dtype != data.dtype:
         raise TypeError(f"the gradient of parameter {index} is {grad.dtype}: its own dtype, {data.dtype}, is accepted")
+    placement.together(**{f"parameter {index}": data, "its gradient": grad})

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv import binding, functional
+from fastconv import backends, binding, functional, placement
 from fastconv.datasets import Split
 from fastconv.graph import UnforeseenError
 from fastconv.nn import Module, checks
@@ -115,14 +115,23 @@ class Trainer:
         TypeError, ValueError
             What the layers and the loss raise on bad input; the model is then what it was.
         """
-        images: Array = np.asarray(x)
-        loss = self._bound_step(images, y)
+        known = self.loss_name is not None or isinstance(y, np.ndarray) or placement.on_gpu(y)
+        images, y = self._placed(x), self._placed(y) if known else y
+        loss = None if placement.on_gpu(images) else self._bound_step(images, y)
         if loss is None:
             loss = self._whole(self._step_by_layers, images, y)
         assert loss is not None  # of layers there is always one
         if self.schedule is not None and self.schedule.every == "step":
             self.schedule.step()
         return loss
+
+    def _placed(self, array: Any) -> Any:
+        """A batch's array where the model computes; the cuda backend moves the model to the GPU, where it stays."""
+        if backends.backend_name() == "cuda":
+            self.model.to_device()
+        elif not placement.on_gpu(self.optimizer.parameters[0].data):
+            return placement.as_array(array)
+        return placement.to_device(array)
 
     def profile(self, x: ArrayLike, y: ArrayLike) -> Profile:
         """Where the time of a step on such a batch goes; the trainer is afterwards what it was before.
@@ -144,10 +153,11 @@ class Trainer:
         TypeError, ValueError
             As `step`.
         """
-        images, before = np.asarray(x), self.state_dict()
+        before = self.state_dict()
         try:
-            self.step(images, y)
-            step = self._bound(images, y)
+            self.step(x, y)
+            images = self._placed(x)
+            step = None if placement.on_gpu(images) else self._bound(images, y)
             if step is None:
                 raise RuntimeError("the model is not bound to such a batch: its layers are called one by one")
             return step.profile(images, y)
@@ -214,10 +224,11 @@ class Trainer:
     def predict(self, x: ArrayLike, batch_size: int = 256) -> Array:
         """The model's output for x in eval mode, computed in batches."""
         training = self.model.training
-        images: Array = np.asarray(x)
+        images = self._placed(x)
+        back = placement.as_array if placement.on_gpu(x) else placement.here
         self.model.eval()
         try:
-            parts = [self.model(images[i : i + batch_size]) for i in range(0, max(1, len(images)), batch_size)]
+            parts = [back(self.model(images[i : i + batch_size])) for i in range(0, max(1, len(images)), batch_size)]
         finally:
             self.model.train(training)
         return np.concatenate(parts)
@@ -248,7 +259,7 @@ class Trainer:
         losses, metrics = 0.0, 0.0
         for i in range(0, len(images), batch_size):
             target = targets[i : i + batch_size]
-            output = self.predict(images[i : i + batch_size], batch_size)
+            output = placement.here(self.predict(images[i : i + batch_size], batch_size))
             losses += float(self.loss(output, target)[0]) * len(target)
             metrics += self._metric(output, target) * len(target)
         return Evaluation(losses / len(images), metrics / len(images))
@@ -317,7 +328,7 @@ def pair(data: object, name: str) -> tuple[Array, Array]:
     if isinstance(data, Split):
         x, y = data.x, data.y
     elif isinstance(data, tuple | list) and len(data) == 2:
-        x, y = np.asarray(data[0]), np.asarray(data[1])
+        x, y = placement.here(data[0]), placement.here(data[1])
     else:
         raise TypeError(f"{name} is {type(data).__name__}: a Split is accepted, or a pair (x, y)")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
