@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up; a module imports only from floors below its own, or from its own.
 FLOORS = [
     {"errors", "files", "memory", "typing"},
-    {"geometry", "algorithms", "borders", "graph", "threads", "transforms"},
+    {"arguments", "geometry", "algorithms", "borders", "graph", "threads", "transforms"},
     {"backends", "placement"},
     {"binding", "filters", "functional", "rewrites"},
     {"explanation", "signal", "ndimage", "template", "nn"},

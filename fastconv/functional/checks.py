@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import algorithms, placement
-from fastconv.geometry import Convolution, hashable
+from fastconv.arguments import hashable
+from fastconv.geometry import Convolution
 from fastconv.typing import Array, Shape
 
 HALF, SINGLE, DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)

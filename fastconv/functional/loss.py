@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import backends, geometry, placement
+from fastconv import arguments, backends, placement
 from fastconv.functional import checks
 from fastconv.typing import Array, ArrayLike, Shape
 
@@ -296,7 +296,7 @@ def binary_cross_entropy_with_logits_input_grad(
 
 def _options(reduction: object, label_smoothing: object, ignore_index: object) -> tuple[float, int]:
     checks.choice(reduction, "reduction", REDUCTIONS)
-    ignored = geometry.hashable(ignore_index, "ignore_index")
+    ignored = arguments.hashable(ignore_index, "ignore_index")
     if not isinstance(ignored, int):
         raise TypeError(f"ignore_index is {ignore_index!r}: an int is accepted")
     return checks.fraction(label_smoothing, "label_smoothing"), ignored

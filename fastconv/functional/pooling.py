@@ -8,7 +8,7 @@ extents.
 from math import prod
 from typing import Any
 
-from fastconv import backends, geometry
+from fastconv import arguments, backends, geometry
 from fastconv.functional import checks
 from fastconv.typing import Array, ArrayLike, Padding, Size
 
@@ -339,7 +339,7 @@ def _avg_pool_input_grad(
 def _divisor(divisor_override: object) -> int | None:
     if divisor_override is None:
         return None
-    divisor = geometry.hashable(divisor_override, "divisor_override")
+    divisor = arguments.hashable(divisor_override, "divisor_override")
     if not isinstance(divisor, int) or divisor == 0:
         raise ValueError(f"divisor_override is {divisor_override!r}: an int other than 0 is accepted, or None")
     return divisor

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import backends, geometry
+from fastconv import arguments, backends
 from fastconv.functional import checks
 from fastconv.typing import Array, ArrayLike, Shape, Size
 
@@ -160,7 +160,7 @@ def _tables(
                 "each axis is accepted"
             )
     else:
-        factors, sizes = (None,) * rank, geometry.per_axis(size, rank, "size", 1)
+        factors, sizes = (None,) * rank, arguments.per_axis(size, rank, "size", 1)
     axes = zip(x_shape[2:], sizes, factors, strict=True)
     rows = [_axis(*axis, mode == "nearest", bool(align_corners), dtype) for axis in axes]
     return tuple(source for source, _ in rows), tuple(weight for _, weight in rows)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import geometry
+from fastconv import arguments
 from fastconv.functional.checks import choice, fraction, generator, real
 from fastconv.typing import Shape
 
@@ -71,9 +71,9 @@ def float_dtype(value: Any) -> np.dtype[Any]:
 
 def padding(value: Any, rank: int) -> Any:
     """`value` in the form it came, ints made Python's, if it is an accepted form of padding."""
-    form = geometry.hashable(value, "padding")
+    form = arguments.hashable(value, "padding")
     if form not in ("same", "valid"):
-        geometry.explicit_pairs(form, rank, "padding")
+        arguments.explicit_pairs(form, rank, "padding")
     return form
 
 
@@ -90,7 +90,7 @@ def image_shape(input_shape: Any, rank: int, channels: int | None = None) -> Sha
 
 def any_shape(input_shape: Any) -> Shape:
     """`input_shape` as a tuple of ints of at least 0, at least one of them."""
-    shape = geometry.hashable(input_shape, "input_shape")
+    shape = arguments.hashable(input_shape, "input_shape")
     if not isinstance(shape, tuple) or not shape or not all(isinstance(s, int) and s >= 0 for s in shape):
         raise ValueError(f"input_shape is {input_shape!r}: a sequence of ints of at least 0, N first, is accepted")
     return shape

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv import geometry
+from fastconv import arguments, geometry
 from fastconv.graph import Graph, Value
 from fastconv.nn import checks
 from fastconv.nn.init import weight_and_bias
@@ -28,7 +28,7 @@ class _Convolution(Ranked):
     def _set(self, in_channels: int, out_channels: int, kernel_size: Size, padding: Padding, groups: int) -> None:
         self.in_channels = checks.count(in_channels, "in_channels")
         self.out_channels = checks.count(out_channels, "out_channels")
-        self.kernel_size = geometry.per_axis(kernel_size, self.rank, "kernel_size", 1)
+        self.kernel_size = arguments.per_axis(kernel_size, self.rank, "kernel_size", 1)
         self.padding = checks.padding(padding, self.rank)
         self.groups = geometry.channel_groups(checks.count(groups, "groups"), self.in_channels, self.out_channels)
 
@@ -97,8 +97,8 @@ class _Conv(_Convolution):
         init: str = "pytorch",
     ) -> None:
         self._set(in_channels, out_channels, kernel_size, padding, groups)
-        self.stride = geometry.per_axis(stride, self.rank, "stride", 1)
-        self.dilation = geometry.per_axis(dilation, self.rank, "dilation", 1)
+        self.stride = arguments.per_axis(stride, self.rank, "stride", 1)
+        self.dilation = arguments.per_axis(dilation, self.rank, "dilation", 1)
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         bias_size = self.out_channels if checks.flag(bias, "bias") else None
         self.weight, self.bias = weight_and_bias(shape, bias_size, init, rng, dtype)
@@ -196,9 +196,9 @@ class _ConvTranspose(_Convolution):
         init: str = "pytorch",
     ) -> None:
         self._set(in_channels, out_channels, kernel_size, padding, groups)
-        self.stride = geometry.per_axis(stride, self.rank, "stride", 1)
-        self.output_padding = geometry.per_axis(output_padding, self.rank, "output_padding", 0)
-        self.dilation = geometry.per_axis(dilation, self.rank, "dilation", 1)
+        self.stride = arguments.per_axis(stride, self.rank, "stride", 1)
+        self.output_padding = arguments.per_axis(output_padding, self.rank, "output_padding", 0)
+        self.dilation = arguments.per_axis(dilation, self.rank, "dilation", 1)
         limits = tuple(map(max, self.stride, self.dilation))
         if any(extra >= limit for extra, limit in zip(self.output_padding, limits, strict=True)):
             raise ValueError(

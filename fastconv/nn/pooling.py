@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import geometry
+from fastconv import arguments, geometry
 from fastconv.graph import Graph, Value
 from fastconv.nn import checks
 from fastconv.nn.ranked import Ranked
@@ -19,10 +19,10 @@ class _Pool(Ranked):
     dilation: Shape
 
     def _set(self, kernel_size: Size, stride: Size | None, padding: Padding, dilation: Size, ceil_mode: bool) -> None:
-        self.kernel_size = geometry.per_axis(kernel_size, self.rank, "kernel_size", 1)
-        self.stride = self.kernel_size if stride is None else geometry.per_axis(stride, self.rank, "stride", 1)
+        self.kernel_size = arguments.per_axis(kernel_size, self.rank, "kernel_size", 1)
+        self.stride = self.kernel_size if stride is None else arguments.per_axis(stride, self.rank, "stride", 1)
         self.padding = checks.padding(padding, self.rank)
-        self.dilation = geometry.per_axis(dilation, self.rank, "dilation", 1)
+        self.dilation = arguments.per_axis(dilation, self.rank, "dilation", 1)
         self.ceil_mode = checks.flag(ceil_mode, "ceil_mode")
         smallest = tuple(map(geometry.span, self.kernel_size, self.dilation))
         self._pooling(smallest)  # the padding must be less than the window, whatever the image

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import functional, geometry
+from fastconv import arguments, functional
 from fastconv.nn import checks
 from fastconv.nn.module import Module
 from fastconv.typing import Array, Shape, Size
@@ -55,7 +55,7 @@ class Upsample(Module):
         if align_corners is not None and self.mode == "nearest":
             raise ValueError(f"align_corners is {align_corners!r}: None is accepted in mode 'nearest'")
         self.align_corners = None if align_corners is None else checks.flag(align_corners, "align_corners")
-        self.size: int | Shape | None = None if size is None else geometry.hashable(size, "size")
+        self.size: int | Shape | None = None if size is None else arguments.hashable(size, "size")
         sizes = (self.size,) if isinstance(self.size, int) else self.size or ()
         if size is not None and (not sizes or not all(isinstance(s, int) and s >= 1 for s in sizes)):
             raise ValueError(f"size is {size!r}: an int of at least 1 is accepted, or one for each spatial axis")
