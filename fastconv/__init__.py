@@ -6,6 +6,7 @@ from fastconv.backends import backend_name, clear_cache, use_backend
 from fastconv.errors import BackendUnavailableError
 from fastconv.explanation import explain
 from fastconv.placement import to_device, to_host
+from fastconv.precision import get_precision, set_precision
 from fastconv.template import find_template, match_template
 from fastconv.threads import get_num_threads, set_num_threads
 
@@ -24,6 +25,7 @@ __all__ = [
     "geometry",
     "get_algorithm",
     "get_num_threads",
+    "get_precision",
     "match_template",
     "models",
     "ndimage",
@@ -32,6 +34,7 @@ __all__ = [
     "plot",
     "set_algorithm",
     "set_num_threads",
+    "set_precision",
     "signal",
     "to_device",
     "to_host",

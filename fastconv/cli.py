@@ -317,7 +317,11 @@ def _gpus() -> str:
         driver.cuDeviceGet(ctypes.byref(device), i)
         driver.cuDeviceGetName(name, len(name), device)
         names.append(name.value.decode(errors="replace"))
-    return f"{', '.join(names)} (not used: the cuda backend is not part of this version)"
+    try:
+        backends.load("cuda")
+    except BackendUnavailableError as error:
+        return f"{', '.join(names)} (not used: {error})"
+    return f"{', '.join(names)} (FASTCONV_BACKEND=cuda computes there)"
 
 
 def _defaults(name: str) -> str:

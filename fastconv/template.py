@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fastconv import backends, ndimage
+from fastconv import backends, ndimage, placement
 from fastconv.borders import Border
 from fastconv.functional import checks
 from fastconv.typing import Array, ArrayLike, Shape
@@ -50,7 +50,8 @@ def match_template(
     Parameters
     ----------
     image : array (H, W) or (H, W, C)
-        bool (as 0 and 1), integers, float16, float32 or float64.
+        bool (as 0 and 1), integers, float16, float32 or float64. Scores of one on a GPU (of any library) are computed
+        there, where they stay; under a mask the image goes to the computer's memory and back.
     template : array (R, S) or (R, S, C)
         No larger than the image; finite, of any of these dtypes.
     method : str
@@ -85,9 +86,13 @@ def match_template(
            [12.,  0., 22.]], dtype=float32)
     """
     checks.choice(method, "method", METHODS)
+    if mask is not None and placement.on_gpu(image):
+        with backends.use_backend("cuda"):
+            scores: Array = placement.to_device(match_template(placement.to_host(image), template, method, mask))
+        return scores
     x, taps, dtype = _pair(image, template)
     taps, weights = _weighted(taps, mask)
-    y = _empty((len(x) - len(taps) + 1, x.shape[1] - taps.shape[1] + 1), x.dtype)
+    y = _empty((len(x) - len(taps) + 1, x.shape[1] - taps.shape[1] + 1), x)
     if weights is None:
         _score(method, x, taps, y)
     else:
@@ -147,8 +152,9 @@ def find_template(
     """
     most = None if count is None else _whole(count, "count")
     limit = None if threshold is None else checks.real(threshold, "threshold")
-    near = [extent // 2 + 1 for extent in np.shape(template)[:2]] if min_distance is None else _distances(min_distance)
-    scores = match_template(image, template, method, mask)
+    template = placement.here(template)
+    near = [extent // 2 + 1 for extent in template.shape[:2]] if min_distance is None else _distances(min_distance)
+    scores = placement.here(match_template(image, template, method, mask))
     sign = -1 if method.startswith("sqdiff") else 1
     rank = scores if sign > 0 else np.negative(scores, out=scores)
     rank[np.isnan(rank)] = -np.inf
@@ -160,21 +166,20 @@ def find_template(
 
 def _pair(image: Any, template: Any) -> tuple[Array, Array, np.dtype[Any]]:
     """The image (H, W, C) as it is computed with, the template (R, S, C) in float64, and the dtype of scores."""
-    x, taps = _pixels(image, "image"), _pixels(template, "template")
+    x, taps = _pixels(placement.as_array(image), "image"), _pixels(placement.here(template), "template")
     if x.ndim != taps.ndim or x.shape[2:] != taps.shape[2:]:
         raise ValueError(f"image has shape {x.shape}, template {taps.shape}: the same axes and channels are accepted")
     if taps.shape[0] > x.shape[0] or taps.shape[1] > x.shape[1]:
         raise ValueError(f"template has shape {taps.shape}, image {x.shape}: a template no larger is accepted")
     dtype = np.dtype(np.float64 if x.dtype.kind == "f" and x.dtype.itemsize == 8 else np.float32)
     held = x.dtype.kind == "f" or x.dtype.itemsize < 4  # integers up to 65535 as they are
-    x = np.require(x, dtype if held else np.float64, ["C", "A"])
+    x = placement.ready(x, dtype if held else np.dtype(np.float64))
     shape = x.shape[2:] or (1,)
     taps = taps.astype(np.float64, order="C")
     return x.reshape(*x.shape[:2], *shape), taps.reshape(*taps.shape[:2], *shape), dtype
 
 
-def _pixels(value: Any, name: str) -> Array:
-    array = checks.host(value, name)
+def _pixels(array: Array, name: str) -> Array:
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name} is {array.dtype}: bool, integers, float16, float32 and float64 are accepted")
     if array.ndim not in (2, 3):
@@ -188,7 +193,7 @@ def _weighted(taps: Array, mask: Any) -> tuple[Array, Array | None]:
     """The template, 0 where the mask is, and the mask as weights (R, S, C) in float64."""
     weights = None
     if mask is not None:
-        array = checks.host(mask, "mask")
+        array = placement.here(mask)
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise TypeError(f"mask is {array.dtype}: bool, integers, float16, float32 and float64 are accepted")
         if array.shape not in (taps.shape[:2], taps.shape):
@@ -205,18 +210,24 @@ def _weighted(taps: Array, mask: Any) -> tuple[Array, Array | None]:
     return taps, weights
 
 
-def _empty(shape: Shape, dtype: np.dtype[Any]) -> Array:
-    array: Array = backends.module("filtering").empty(shape, dtype)
+def _empty(shape: Shape, x: Array, dtype: np.dtype[Any] | None = None) -> Array:
+    """An array for a result, where x lives; of its dtype, or another."""
+    module = backends.module("array", x) if placement.on_gpu(x) else backends.module("filtering")
+    array: Array = module.empty(shape, dtype or x.dtype)
     return array
 
 
 def _product(x: Array, weights: Array, y: Array, skip_zeros: bool = False) -> Array:
     """y[p, q] = sum over r, s, k of weights[r, s, k] x[p + r, q + s, k]."""
-    correlate = backends.module("filtering").correlate
+    correlate = backends.module("filtering", x).correlate
     borders = Border(x.shape[0], 0, 0), Border(x.shape[1], 0, 0)
+    if placement.on_gpu(x):
+        planes, filters = backends.module("template", x).planes(x), np.ascontiguousarray(np.moveaxis(weights, 2, 0))
+        correlate(planes, filters, y.reshape(1, *y.shape), (Border(x.shape[2], 0, 0), *borders), 0.0, skip_zeros)
+        return y
     correlate(x[..., 0], np.ascontiguousarray(weights[..., 0]), y, borders, 0.0, skip_zeros)
     if x.shape[2] > 1:
-        part = _empty(y.shape, y.dtype)
+        part = _empty(y.shape, y)
         for k in range(1, x.shape[2]):
             correlate(x[..., k], np.ascontiguousarray(weights[..., k]), part, borders, 0.0, skip_zeros)
             y += part
@@ -229,7 +240,7 @@ def _score(method: str, x: Array, taps: Array, y: Array) -> None:
 
     Products are those with the template less its mean, which do not change if anything is added to the image.
     """
-    score, none = backends.module("template").score, np.zeros(x.shape[2])
+    score, none = backends.module("template", x).score, np.zeros(x.shape[2])
     if method.startswith("ccorr"):
         _product(x, taps, y)
         if method == "ccorr_normed":
@@ -239,12 +250,13 @@ def _score(method: str, x: Array, taps: Array, y: Array) -> None:
     rest = np.add.reduce(weights, axis=(0, 1)) / (weights.shape[0] * weights.shape[1])
     weights -= rest
     offset, doubt = _offset(x), 0.0 if x.dtype == np.float64 else FAINT
-    if method == "ccoeff_normed" and doubt and y.size >= LARGE and _is_faint(x, taps.shape, offset):
-        wide = _product(x, weights, _empty(y.shape, np.dtype(np.float64)))
+    many = y.size >= LARGE and not placement.on_gpu(x)  # on a GPU, windows are met one by one at once
+    if method == "ccoeff_normed" and doubt and many and _is_faint(x, taps.shape, offset):
+        wide = _product(x, weights, _empty(y.shape, y, np.dtype(np.float64)))
         score(method, x, weights, offset, 0.0, wide)
         y[...] = wide
         return
-    _product(x - offset.astype(x.dtype) if offset.any() else x, weights, y)
+    _product(x - placement.beside(offset.astype(x.dtype), x) if offset.any() else x, weights, y)
     if method == "ccoeff_normed":
         score(method, x, weights, offset, doubt, y)
     elif method != "ccoeff":
@@ -275,15 +287,15 @@ def _score_masked(method: str, x: Array, taps: Array, mask: Array, offset: Array
     else:
         offset = (share * (taps - centred)).sum(axis=(0, 1))
     less = x - offset
-    product = _product(less, filters, _empty(y.shape, double), True)
+    product = _product(less, filters, _empty(y.shape, y, double), True)
     if method in ("ccorr", "ccoeff"):
         y[...] = product
         return
-    square = _product(np.square(less), weights, _empty(y.shape, double), True)
+    square = _product(np.square(less), weights, _empty(y.shape, y, double), True)
     energy, slack = (weights * np.square(centred)).sum(), _slack(square, taps.size)
     if method == "ccoeff_normed":
         for k in range(x.shape[2]):
-            pixels, inside, both = less[..., k : k + 1], _empty(y.shape, double), _empty(y.shape, double)
+            pixels, inside, both = less[..., k : k + 1], _empty(y.shape, y, double), _empty(y.shape, y, double)
             _product(pixels, share[..., k : k + 1], inside, True)  # the windows' means
             _product(pixels, weights[..., k : k + 1], both, True)
             square += inside * (inside * weights[..., k].sum() - 2 * both)
@@ -293,7 +305,7 @@ def _score_masked(method: str, x: Array, taps: Array, mask: Array, offset: Array
         return
     difference = np.where(square == np.inf, square, np.maximum(square - 2 * product + energy, 0))
     if method == "sqdiff_normed":
-        square = _product(np.square(x.astype(double)), weights, _empty(y.shape, double), True)
+        square = _product(np.square(x.astype(double)), weights, _empty(y.shape, y, double), True)
         norm = np.sqrt(square * (weights * np.square(taps)).sum())
         difference = np.where((square <= _slack(square, taps.size)) | (norm == 0), 1, difference / norm)
     y[...] = difference
@@ -317,7 +329,8 @@ def _is_faint(x: Array, size: Shape, offset: Array) -> bool:
 
 def _offset(x: Array) -> Array:
     """What is subtracted from the channels: about their means where these lie far from 0, as numbers of x's dtype."""
-    rows = x[:: len(x) // ROWS + 1].reshape(-1, x.shape[2])
+    step = len(x) // ROWS + 1
+    rows = (backends.module("template", x).rows(x, step) if placement.on_gpu(x) else x[::step]).reshape(-1, x.shape[2])
     mean = np.add.reduce(rows, axis=0, dtype=np.float64) / len(rows)
     if not np.isfinite(mean).all():
         rows = np.where(np.isfinite(rows), rows, np.nan)

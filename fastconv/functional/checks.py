@@ -1,7 +1,6 @@
 """What every operation asks of its arguments before anything is computed."""
 
 from collections.abc import Collection
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.d
         if dtype != given[0][1]:
             raise TypeError(f"{name} is {dtype}, {given[0][0]} is {given[0][1]}: one dtype for both is accepted")
     dtype = given[0][1]
-    compute = np.dtype(np.float32) if dtype == HALF else dtype
+    compute = SINGLE if dtype == HALF else dtype
     return dtype, [None if a is None else placement.ready(a, compute) for a in arrays.values()]
 
 
@@ -67,6 +66,15 @@ def integers(value: Any, name: str, **beside: Any) -> Array:
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} is {array.dtype}: integers are accepted")
     return placement.ready(array, np.dtype(np.int64))
+
+
+def booleans(value: Any, name: str, **beside: Any) -> Array:
+    """`value` as a contiguous array of bool where the arrays `beside` it live; a TypeError for anything else."""
+    placement.together(**beside, **{name: value})
+    array: Array = placement.as_array(value)
+    if array.dtype != np.bool:
+        raise TypeError(f"{name} is {array.dtype}: bool is accepted")
+    return placement.ready(array, array.dtype)
 
 
 def host(value: object, name: str) -> Array:
@@ -199,9 +207,29 @@ def input_shape(value: object, grad_output: Array, unbatched: bool) -> Shape:
     return shape
 
 
+def x_shape(input_size: object, rank: int, unbatched: bool) -> Shape:
+    """`input_size`, the shape of a convolution's x, as (N, C, *spatial)."""
+    shape = (1,) * unbatched + size(input_size, "input_size")
+    if len(shape) != rank + 2:
+        raise ValueError(f"input_size is {input_size}: x's shape is accepted, with as many axes as grad_output")
+    return shape
+
+
+def weight_shape(weight_size: object, rank: int) -> Shape:
+    """`weight_size`, the shape of a convolution's weight."""
+    shape = size(weight_size, "weight_size")
+    if len(shape) != rank + 2:
+        raise ValueError(f"weight_size is {weight_size}: weight's shape, {rank + 2} ints, is accepted")
+    return shape
+
+
 def within(indices: Array, least: int, limit: int, name: str) -> None:
     """Raise unless all of `indices` are at least `least` and less than `limit`."""
-    for index in (indices.min(initial=least), indices.max(initial=least)):
+    for extreme in ("min", "max"):
+        index = getattr(indices, extreme)(initial=least)
+        if not least <= index < limit and not isinstance(indices, np.ndarray):
+            indices.bounds = None  # which may be wider than the numbers: the GPU is asked
+            index = getattr(indices, extreme)(initial=least)
         if not least <= index < limit and indices.size:
             raise ValueError(f"{name} holds {index}: {least} to {limit - 1} are accepted")
 
@@ -260,25 +288,3 @@ def generator(value: object, name: str) -> np.random.Generator:
     if value < 0:
         raise ValueError(f"{name} is {value!r}: a seed of at least 0 is accepted")
     return np.random.default_rng(int(value))
-
-
-def last_axis(array: Array, features: int | None, name: str, meaning: str = "") -> None:
-    """Raise unless `array` has a last axis, of this many features where they are given."""
-    if array.ndim == 0:
-        raise ValueError(f"{name} is one number, without axes: at least 1 axis is accepted")
-    if features is not None and array.shape[-1] != features:
-        raise ValueError(f"{name} has shape {array.shape}: {features} along the last axis, {meaning}, is accepted")
-
-
-def rows(array: Array) -> Array:
-    """All axes but the last as one."""
-    return array.reshape(prod(array.shape[:-1]), array.shape[-1])
-
-
-def booleans(value: Any, name: str, **beside: Any) -> Array:
-    """`value` as a contiguous array of bool where the arrays `beside` it live; a TypeError for anything else."""
-    placement.together(**beside, **{name: value})
-    array: Array = placement.as_array(value)
-    if array.dtype != np.bool:
-        raise TypeError(f"{name} is {array.dtype}: bool is accepted")
-    return placement.ready(array, array.dtype)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import backends
+from fastconv import backends, placement
 from fastconv.borders import MODES, Border, around
 from fastconv.typing import Array, Shape
 
@@ -30,32 +30,36 @@ def output_array(output: Any, x: Array, complex_output: bool = False, callers: i
             dtype = np.promote_types(dtype, np.complex64)
         elif dtype.char not in HELD or not dtype.isnative:
             dtype = np.dtype(dtype.name)
-        return fresh(x.shape, dtype)
+        return fresh(x, dtype)
     if isinstance(output, type | np.dtype):
         dtype = np.dtype(output)
         if complex_output and dtype.kind != "c":
             warnings.warn(f"output is {dtype}, the result complex: promoted", stacklevel=callers + 2)
             dtype = np.promote_types(dtype, np.complex64)
-        return fresh(x.shape, dtype)
+        return fresh(x, dtype)
     if isinstance(output, str):
         dtype = np.dtype(output)
         if not issubclass(dtype.type, np.number):
             raise RuntimeError(f"output is {output!r}: a type of numbers is accepted")
         need_complex(dtype, complex_output)
-        return fresh(x.shape, dtype)
-    out = np.asarray(output)
+        return fresh(x, dtype)
+    out: Array = placement.as_array(output)
+    placement.together(input=x, output=out)
     if out.shape != x.shape:
         raise RuntimeError(f"output has shape {out.shape}: that of the input is accepted, {x.shape}")
     need_complex(out.dtype, complex_output)
     return out
 
 
-def fresh(shape: Shape, dtype: np.dtype[Any]) -> Array:
-    """An array for a result, from the backend if it computes the type."""
+def fresh(x: Array, dtype: np.dtype[Any]) -> Array:
+    """An array for a result of x's shape, where x lives, from the backend if it computes the type."""
+    if placement.on_gpu(x):
+        there: Array = backends.module("array", x).empty(x.shape, dtype)
+        return there
     if dtype.char in HELD or dtype.kind == "c":
-        array: Array = backends.module("filtering").empty(shape, dtype)
+        array: Array = backends.module("filtering").empty(x.shape, dtype)
         return array
-    return np.empty(shape, dtype)
+    return np.empty(x.shape, dtype)
 
 
 def need_complex(dtype: np.dtype[Any], complex_output: bool = True) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import placement
 from fastconv.ndimage.arguments import (
     axes_of,
     check_filter,
@@ -46,7 +47,8 @@ def correlate(
     Parameters
     ----------
     input : array_like
-        An image of any rank: bool, integers, float32, float64 or complex.
+        An image of any rank: bool, integers, float32, float64 or complex. One on a GPU (of any library) is filtered
+        there, but for complex ones, and so is the result.
     weights : array_like
         The filter, with as many axes as are filtered; sums are float64, or float32 where input and output are. Complex
         ones are conjugated.
@@ -161,7 +163,7 @@ def correlate1d(
     >>> correlate1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([ 8, 26,  8, 12,  7, 28, 36,  9])
     """
-    x, weights = np.asarray(input), np.asarray(weights)
+    x, weights = placement.as_array(input), placement.here(weights)
     if weights.dtype.kind == "c":
         weights = weights.conj()
     return _along_axis(x, weights, axis, output, mode, cval, origin)
@@ -190,15 +192,15 @@ def convolve1d(
     >>> convolve1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([14, 24,  4, 13, 12, 36, 27,  0])
     """
-    flipped = np.asarray(weights)[::-1]
+    flipped = placement.here(weights)[::-1]
     origin = -origin if flipped.shape[0] % 2 else -origin - 1
-    return _along_axis(np.asarray(input), flipped, axis, output, mode, cval, origin)
+    return _along_axis(placement.as_array(input), flipped, axis, output, mode, cval, origin)
 
 
 def _over_axes(
     input: Any, weights: Any, output: Any, mode: Any, cval: Any, origin: Any, axes: Any, convolution: bool
 ) -> Array:
-    x, weights = np.asarray(input), np.asarray(weights)
+    x, weights = placement.as_array(input), placement.here(weights)
     if x.dtype.kind == "c" or weights.dtype.kind == "c":
         out = output_array(output, x, complex_output=True, callers=2)
         taps = weights.conj() if weights.dtype.kind == "c" and not convolution else weights

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import placement
 from fastconv.ndimage.arguments import HELD, axes_of, border, line_border, mode_of, one_axis, output_array, per_axis
 from fastconv.ndimage.correlation import correlate1d
 from fastconv.ndimage.passes import apart, check_types, constant_into, filter_lines, run
@@ -111,7 +112,7 @@ def laplace(input: Any, output: Any = None, mode: Any = "reflect", cval: Any = 0
            [ 1, -4,  1],
            [ 0,  1,  0]])
     """
-    x = np.asarray(input)
+    x = placement.as_array(input)
     out = output_array(output, x)
     where = axes_of(axes, x.ndim)
     if len(where) < 2 or not _sums_alike(x, out, cval):
@@ -170,7 +171,7 @@ def generic_laplace(
     >>> generic_laplace(np.array([0, 0, 1, 0, 0]), second)
     array([ 0,  1, -2,  1,  0])
     """
-    x = np.asarray(input)
+    x = placement.as_array(input)
     out = output_array(output, x)
     for found in _derivatives(x, derivative2, out, mode, cval, axes, extra_arguments, extra_keywords):
         if found is not out:
@@ -221,7 +222,7 @@ def generic_gradient_magnitude(
            [20., 20., 20.],
            [20., 20., 20.]])
     """
-    x = np.asarray(input)
+    x = placement.as_array(input)
     out = output_array(output, x)
     for found in _derivatives(x, derivative, out, mode, cval, axes, extra_arguments, extra_keywords):
         _add_square(found, out)
@@ -244,7 +245,10 @@ def _add_square(derivative: Array, out: Array) -> None:
 
 @IEEE
 def _take_root(out: Array) -> None:
-    np.sqrt(out, out, casting="unsafe")
+    if placement.on_gpu(out):
+        out[...] = np.sqrt(out)
+    else:
+        np.sqrt(out, out, casting="unsafe")
 
 
 def _derivatives(
@@ -271,7 +275,7 @@ def _derivatives(
 
 
 def _smoothed_difference(input: Any, smoothing: Array, axis: Any, output: Any, mode: Any, cval: Any) -> Array:
-    x = np.asarray(input)
+    x = placement.as_array(input)
     axis = one_axis(axis, x.ndim)
     out = output_array(output, x)
     modes = per_axis(mode, x.ndim, "mode")

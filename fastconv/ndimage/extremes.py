@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import placement
 from fastconv.ndimage.arguments import (
     axes_of,
     check_filter,
@@ -240,7 +241,7 @@ def _over_box(x: Array, axes: Shape, size: Any, out: Array, mode: Any, cval: Any
 
 
 def _real(input: Any) -> Array:
-    x = np.asarray(input)
+    x: Array = placement.as_array(input)
     if x.dtype.kind == "c":
         raise TypeError(f"input is {x.dtype}: real numbers are accepted")
     return x

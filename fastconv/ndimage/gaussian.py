@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import placement
 from fastconv.ndimage.arguments import axes_of, line_border, one_axis, output_array, per_axis
 from fastconv.ndimage.derivatives import generic_gradient_magnitude, generic_laplace
 from fastconv.ndimage.passes import filter_lines
@@ -70,7 +71,7 @@ def gaussian_filter1d(
     array([1.427, 2.068, 3.   , 3.932, 4.573])
     """
     taps = gaussian_taps(sigma, order, truncate, radius)
-    x = np.asarray(input)
+    x = placement.as_array(input)
     complex_output = x.dtype.kind == "c"
     out = output_array(output, x, complex_output)
     axis = one_axis(axis, x.ndim)
@@ -125,7 +126,7 @@ def gaussian_filter(
            [ 8, 61,  8],
            [ 1,  7,  1]])
     """
-    x = np.asarray(input)
+    x = placement.as_array(input)
     out = output_array(output, x)
     passes = _passes(x, axes_of(axes, x.ndim), sigma, order, mode, truncate, radius)
     return filter_lines("correlate_lines", x, passes, out, cval)
@@ -168,7 +169,7 @@ def gaussian_laplace(
     >>> gaussian_laplace(np.array([0.0, 0.0, 1.0, 0.0, 0.0]), 1.0).round(3)
     array([ 0.197,  0.002, -0.399,  0.002,  0.197])
     """
-    x = np.asarray(input)
+    x = placement.as_array(input)
     where = axes_of(axes, x.ndim)
     sigmas = per_axis(sigma, len(where), "sigma")
     if len(where) < x.ndim:  # a sigma of 0 for the axes that are not filtered

@@ -1,7 +1,7 @@
 """How a filter reaches the backend: from the array that was given into the array that was asked for.
 
 The backend sees no byte order but the machine's, no bool (they are uint8 here, which SciPy's bytes are, too), no arrays
-that share memory, and none without pixels.
+that share memory, and none without pixels. Arrays on a GPU it sees as they are, bool among them.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import backends
+from fastconv import backends, placement
 from fastconv.ndimage.arguments import HELD, WRONG_TYPE, constant, need_complex
 from fastconv.typing import Array
 
@@ -40,6 +40,9 @@ def run(operation: str, x: Array, what: Any, out: Array, *options: Any) -> None:
         return
     if not x.ndim:
         x, what, out = x.reshape(1), what.reshape(1), out.reshape(1)
+    if placement.on_gpu(out):
+        getattr(backends.module("filtering", out), operation)(apart(x, out), what, out, *options)
+        return
     dtype = out.dtype
     plain = dtype.isnative and out.flags.aligned
     y = out if plain else np.empty(out.shape, dtype.newbyteorder("="))
@@ -61,12 +64,20 @@ def readable(x: Array, out: Array) -> Array:
 
 def apart(x: Array, out: Array) -> Array:
     """x, or a copy of it if it may share memory with `out`."""
+    if placement.on_gpu(out):
+        (one, size), (two, other) = _memory(x), _memory(out)
+        return x.copy() if one < two + other and two < one + size else x
     return x.copy() if np.may_share_memory(x, out) else x
+
+
+def _memory(array: Any) -> tuple[int, int]:
+    """The address of an array on a GPU, and its bytes."""
+    return array.__cuda_array_interface__["data"][0], array.nbytes
 
 
 def constant_into(out: Array, cval: Any) -> float:
     """The constant of a filter that writes to `out`."""
-    if not out.flags.writeable:
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
         raise ValueError("output is read-only: a writeable array is accepted")
     return constant(cval)
 

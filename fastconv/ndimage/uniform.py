@@ -4,8 +4,7 @@
 from operator import index
 from typing import Any
 
-import numpy as np
-
+from fastconv import placement
 from fastconv.ndimage.arguments import axes_of, check_size, line_border, one_axis, output_array, per_axis
 from fastconv.ndimage.passes import filter_lines
 from fastconv.typing import Array
@@ -51,7 +50,7 @@ def uniform_filter1d(
     >>> uniform_filter1d([2, 8, 0, 4, 1, 9, 9, 0], size=3)
     array([4, 3, 4, 1, 4, 6, 6, 3])
     """
-    x = np.asarray(input)
+    x = placement.as_array(input)
     axis = one_axis(axis, x.ndim)
     check_size(size)
     out = output_array(output, x, x.dtype.kind == "c")
@@ -102,7 +101,7 @@ def uniform_filter(
            [1, 1, 1],
            [1, 1, 1]])
     """
-    x = np.asarray(input)
+    x = placement.as_array(input)
     out = output_array(output, x, x.dtype.kind == "c")
     where = axes_of(axes, x.ndim)
     count = len(where)

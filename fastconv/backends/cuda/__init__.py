@@ -5,6 +5,7 @@ an operation takes arrays of either side.
 """
 
 import importlib
+import importlib.util
 from typing import Any
 
 from fastconv.errors import BackendUnavailableError
@@ -29,9 +30,12 @@ def _fault() -> tuple[str, Exception | None]:
         cuda: Any = importlib.import_module("numba.cuda")
         if importlib.import_module("numba").config.ENABLE_CUDASIM:
             return "", None
+        if importlib.util.find_spec("numba_cuda") is None:  # Numba's own, older, compiler for GPUs is not enough
+            return f"the package numba-cuda is not installed: {INSTALL}", None
         driver = cuda.cudadrv.driver.driver
         if not driver.is_available:
-            return f"no GPU's driver answers ({driver.initialization_error or 'none is installed'})", None
+            why = " ".join(str(driver.initialization_error or "none is installed").split())
+            return f"no GPU's driver answers ({why})", None
         if not len(cuda.gpus):
             return "the driver knows of no GPU", None
         if not cuda.cudadrv.nvvm.is_available():

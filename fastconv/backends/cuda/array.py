@@ -24,6 +24,7 @@ class Memory:
 
     def __init__(self, handle: Any, key: Any = None, owner: Any = None) -> None:
         self.handle, self.key, self.owner = handle, key, owner
+        self.writes = 0  # how often numbers were written since bounds of some array in it were known
 
     def __del__(self) -> None:
         if self.key is not None:
@@ -40,18 +41,32 @@ class DeviceArray(NDArrayOperatorsMixin):
     handle : one-dimensional array of the device's
         The numbers: what kernels take.
     bounds : (least, greatest) or None
-        Of integers, where they are known without asking the device.
+        What no number is below or above, where it is known without asking the device.
+    exact : bool
+        Whether there are numbers that reach the bounds: of a part of an array they are only known not to pass them.
     """
 
     def __init__(self, memory: Memory, shape: Shape, dtype: Any, start: int = 0) -> None:
         self.memory, self.shape, self.dtype = memory, tuple(map(int, shape)), np.dtype(dtype)
         self.start, self.size = start, prod(self.shape)
-        self.bounds: tuple[int, int] | None = None
+        self._bounds: tuple[tuple[int, int] | None, int] = None, 0
+        self.exact = False
 
     @property
     def handle(self) -> Any:
         """The numbers, as a one-dimensional array of the device's."""
         return self.memory.handle[self.start : self.start + max(self.size, 1)]
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """What no number is below or above, where it is known; None is set when numbers are written."""
+        found, writes = self._bounds
+        return found if writes == self.memory.writes else None
+
+    @bounds.setter
+    def bounds(self, found: tuple[int, int] | None) -> None:
+        self.memory.writes += found is None  # of other views they are no longer known either
+        self._bounds, self.exact = (found, self.memory.writes), False
 
     @property
     def ndim(self) -> int:
@@ -61,7 +76,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     @property
     def nbytes(self) -> int:
         """Bytes of all numbers."""
-        return self.size * self.dtype.itemsize
+        return int(self.size * self.dtype.itemsize)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -92,7 +107,7 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def _view(self, shape: Shape, start: int) -> DeviceArray:
         view = DeviceArray(self.memory, shape, self.dtype, self.start + start)
-        view.bounds = self.bounds
+        view._bounds, view.exact = self._bounds, self.exact and view.size == self.size
         return view
 
     def __getitem__(self, place: Any) -> DeviceArray:
@@ -117,7 +132,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         from fastconv.backends.cuda import elementwise
 
         target = self[place]
-        target.bounds = self.bounds = None
+        target.bounds = None
         if isinstance(value, DeviceArray) and value.shape == target.shape:
             elementwise.copy(value, target)
         elif np.ndim(value) == 0 and not isinstance(value, DeviceArray):
@@ -139,25 +154,55 @@ class DeviceArray(NDArrayOperatorsMixin):
             return self
         found = empty(self.shape, dtype)
         elementwise.copy(self, found)
-        found.bounds = self.bounds if found.dtype.kind in "iu" else None
+        if self.dtype.kind in "iu" and np.can_cast(self.dtype, found.dtype) and self.bounds is not None:
+            found.bounds, found.exact = self.bounds, self.exact
         return found
 
-    def min(self, initial: Any = None) -> Any:
-        """The least of the numbers (and of `initial`), as a number of the host's."""
-        return self._extreme(0, initial)
+    def min(self, initial: Any = None, *, axis: Any = None, keepdims: bool = False) -> Any:
+        """The least of the numbers, as a number of the host's; an array here along an `axis`.
 
-    def max(self, initial: Any = None) -> Any:
-        """The greatest of the numbers (and of `initial`), as a number of the host's."""
-        return self._extreme(1, initial)
+        With an `initial`, which it is no more than, known bounds that are less will do: they need no answer from here.
+        """
+        return self._extreme(0, initial) if axis is None else self._extremes("lesser", axis, keepdims)
+
+    def max(self, initial: Any = None, *, axis: Any = None, keepdims: bool = False) -> Any:
+        """The greatest of the numbers, as a number of the host's; an array here along an `axis`.
+
+        With an `initial`, which it is no less than, known bounds that are greater will do, as for `min`.
+        """
+        return self._extreme(1, initial) if axis is None else self._extremes("greater", axis, keepdims)
+
+    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> DeviceArray:
+        """The sum along axes, or of all numbers: here too an array, without axes."""
+        from fastconv.backends.cuda import reductions
+
+        return reductions.total(self, axis, dtype, keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+        """The mean along axes, or of all numbers."""
+        from fastconv.backends.cuda import reductions
+
+        return reductions.mean(self, axis, keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> DeviceArray:
+        """The place of the greatest number along an axis, or of all; the first of equals."""
+        from fastconv.backends.cuda import reductions
+
+        return reductions.argmax(self, axis, keepdims)
+
+    def _extremes(self, how: str, axis: Any, keepdims: bool) -> DeviceArray:
+        from fastconv.backends.cuda import reductions
+
+        return reductions.extreme(self, how, axis, keepdims)
 
     def _extreme(self, which: int, initial: Any) -> Any:
         from fastconv.backends.cuda import reductions
 
         found = () if initial is None else (initial,)
         if self.size:
-            if self.bounds is None:
-                least, greatest = reductions.extremes(self)
-                self.bounds = (least, greatest)
+            if self.bounds is None or (initial is None and not self.exact):
+                self.bounds = reductions.extremes(self)
+                self.exact = True
             found = (*found, self.bounds[which])
         if not found:
             raise ValueError("an array without numbers has neither a least nor a greatest: an `initial` is accepted")
@@ -166,21 +211,26 @@ class DeviceArray(NDArrayOperatorsMixin):
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """Version 3 of the interface by which libraries share arrays on a GPU without a copy."""
-        interface = self.handle.__cuda_array_interface__
+        handle = self.handle
+        # The simulator's handles have none, but their numbers have an address.
+        interface = getattr(handle, "__cuda_array_interface__", None) or {
+            "data": (handle.ctypes.data, False),
+            "version": 3,
+        }
         return {**interface, "shape": self.shape, "typestr": self.dtype.str, "strides": None}
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        from fastconv.backends.cuda import elementwise
+        from fastconv.backends.cuda import ufuncs
 
         out = options.pop("out", (None,))
         if method != "__call__" or options:
             return NotImplemented
-        return elementwise.ufunc(ufunc, inputs, out[0])
+        return ufuncs.call(ufunc, inputs, out[0])
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        from fastconv.backends.cuda import elementwise
+        from fastconv.backends.cuda import functions
 
-        found = elementwise.FUNCTIONS.get(function)
+        found = functions.FUNCTIONS.get(function)
         return NotImplemented if found is None else found(*args, **kwargs)
 
 
@@ -200,4 +250,5 @@ def from_host(array: Array) -> DeviceArray:
         device.current.copy_in(found.handle, np.ascontiguousarray(array, dtype))
         if dtype.kind in "iu":
             found.bounds = (int(array.min()), int(array.max()))
+            found.exact = True
     return found

@@ -6,20 +6,26 @@ computed in it next waits for what was computed in it before. Each stream has me
 
 from __future__ import annotations
 
+import sys
 import threading
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numba import config, cuda
 
+from fastconv.backends.cuda import simulation
 from fastconv.typing import Array
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+CURRENT = not SIMULATED and find_spec("numba_cuda") is not None  # Numba's own target knows fewer options
 KEPT = 1 << 31  # bytes that wait for later arrays; beyond, memory goes back to the driver
+_simulator = threading.Lock()
 _stream: ContextVar[Any] = ContextVar("the stream that kernels are launched on", default=0)
 
 
@@ -29,7 +35,7 @@ class Device:
     def __init__(self) -> None:
         self._free: defaultdict[tuple[Any, str, int], list[Any]] = defaultdict(list)
         self._waiting = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an array that is collected meanwhile gives its memory back
 
     def take(self, size: int, dtype: np.dtype[Any]) -> tuple[Any, tuple[Any, str, int]]:
         """An uninitialised handle of at least `size` numbers, and the key to give it back with."""
@@ -70,7 +76,27 @@ class Device:
 
     def launch(self, kernel: Any, blocks: Any, arguments: tuple[Any, ...]) -> None:
         """Run a `launching.Kernel` over so many blocks; arguments are handles and numbers."""
-        kernel.compiled[blocks, kernel.block, _stream.get()](*arguments)
+        if not SIMULATED:
+            kernel.compiled[blocks, kernel.block, _stream.get()](*arguments)
+            return
+        with _simulation():
+            kernel.compiled[blocks, kernel.block](*arguments)
+
+
+@contextmanager
+def _simulation() -> Iterator[None]:
+    """What the simulator needs: one kernel at a time, and no warnings of what IEEE calls results.
+
+    Threads take turns quickly, for while they wait for each other the simulator keeps asking whether they are there.
+    """
+    interval = sys.getswitchinterval()
+    with _simulator, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        sys.setswitchinterval(5e-5)
+        try:
+            yield
+        finally:
+            sys.setswitchinterval(interval)
 
 
 def rounded(size: int) -> int:
@@ -106,3 +132,5 @@ def clear() -> None:
 
 
 current = Device()
+if SIMULATED:
+    simulation.mend()

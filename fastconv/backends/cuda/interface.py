@@ -57,7 +57,7 @@ def _handle(value: Any, size: int, dtype: np.dtype[Any], start: int = 0) -> Any:
     address = interface["data"][0] + start * dtype.itemsize
     if device.SIMULATED:
         buffer = (ctypes.c_byte * (size * dtype.itemsize)).from_address(address)
-        return cuda.simulator.cudadrv.devicearray.FakeCUDAArray(np.frombuffer(buffer, dtype))
+        return cuda.simulator.cudadrv.devicearray.FakeCUDAArray(np.frombuffer(memoryview(buffer), dtype))
 
     class Piece:
         __cuda_array_interface__ = {  # noqa: RUF012
