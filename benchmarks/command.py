@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastconv import backends
+from fastconv.errors import BackendUnavailableError
 from fastconv.threads import available
 
-from . import compare, results, table
+from . import compare, gpu, results, table
 from .contest import contestants_here
-from .peers import installed
-from .run import Run, plan
+from .peers import PRECISION, installed
+from .run import Plan, Run, plan, plan_on_gpu
 from .suites import SUITES
 
 ROUNDS, QUICK_ROUNDS = 4, 2
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
         return complain("interrupted", 130)
-    except ValueError as problem:
+    except (ValueError, BackendUnavailableError) as problem:
         return complain(str(problem), 2)
     except (OSError, ImportError) as problem:
         return complain(str(problem), 1)
@@ -60,8 +61,9 @@ def parser() -> argparse.ArgumentParser:
     add("--rounds", type=count, help=f"how often they take turns (default: {ROUNDS}; {QUICK_ROUNDS} with --quick)")
     add("--quick", action="store_true", help="a few rows of each suite, in two minutes")
     add("--out", metavar="FILE.json", help="every sample, with the machine and all versions")
-    add("--report", action="store_true", help="write benchmarks/RESULTS.md and its pictures")
-    add("--backend", choices=backends.NAMES, help="fastconv's (default: FASTCONV_BACKEND, or cpu)")
+    add("--report", action="store_true", help="write benchmarks/RESULTS.md (of a GPU RESULTS-CUDA.md) and its pictures")
+    add("--backend", choices=backends.NAMES, help="fastconv's, cuda also peers' (default: FASTCONV_BACKEND, or cpu)")
+    add("--precision", choices=gpu.PRECISIONS, help="with --backend cuda, of products in float32 (default: float32)")
     add("--filter", default="", metavar="TEXT", help="only rows whose suite/group/name contains it")
     add("--list", action="store_true", help="name the rows and the peers, and run nothing")
     add("--compare", nargs=2, metavar=("OLD.json", "NEW.json"), help="what got slower from one file to the other")
@@ -77,10 +79,8 @@ def bench(options: argparse.Namespace) -> int:
     if options.threads > available():
         raise ValueError(f"threads is {options.threads}: at most the {available()} processors here are accepted")
     suites = [name for name in SUITES if name in options.suites] or list(SUITES)
-    peers = contestants_here(wanted_peers(options.peers))
-    planned = plan(suites, options.threads, options.quick, options.filter)
-    if not planned:
-        raise ValueError(f"filter is {options.filter!r}: no row of {', '.join(suites)} contains it")
+    peers = contestants(options)
+    planned = planned_rows(options, suites)
     if options.list:
         print("\n".join([*planned.keys(), f"{len(planned)} rows; peers: {', '.join(peers)}"]))
         return 0
@@ -88,10 +88,34 @@ def bench(options: argparse.Namespace) -> int:
     asked = {name: getattr(options, name) for name in ("quick", "backend", "filter")}
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     asked |= {"suites": suites, "rounds": rounds, "all_suites": not options.suites}
-    with backend(options.backend):
+    if gpu.asked(options.backend):
+        asked |= {"backend": "cuda", "precision": options.precision or gpu.PRECISIONS[0]}
+    with backend(asked["backend"], asked.get("precision")):
         run = Run(planned, results.new(peers, options.threads, asked), options.out)
         status = finished(run)
     return shown(run.document, options, status)
+
+
+def contestants(options: argparse.Namespace) -> list[str]:
+    """The peers to compare; on a GPU after a look whether there is one, so that nothing is started in vain."""
+    wanted, on_gpu = wanted_peers(options.peers), gpu.asked(options.backend)
+    gpu.check(options.precision, on_gpu, wanted or [])
+    if not on_gpu:
+        return contestants_here(wanted)
+    gpu.require()
+    return gpu.contestants(wanted)
+
+
+def planned_rows(options: argparse.Namespace, suites: list[str]) -> Plan:
+    """What is to be done."""
+    given = suites, options.threads, options.quick, options.filter
+    on_gpu = gpu.asked(options.backend)
+    found = plan_on_gpu(*given, options.precision or gpu.PRECISIONS[0]) if on_gpu else plan(*given)
+    if found.left_out and not found:
+        raise ValueError(f"suites {', '.join(suites)} have no such row for a GPU: {found.left_out[0][1]}")
+    if not found:
+        raise ValueError(f"filter is {options.filter!r}: no row of {', '.join(suites)} contains it")
+    return found
 
 
 def finished(run: Run) -> int:
@@ -137,18 +161,19 @@ def check_writable(path: str | None) -> None:
 
 
 @contextmanager
-def backend(name: str | None) -> Iterator[None]:
-    """Let fastconv's processes have a backend."""
-    before = os.environ.get("FASTCONV_BACKEND")
-    if name:
-        os.environ["FASTCONV_BACKEND"] = name
+def backend(name: str | None, precision: str | None = None) -> Iterator[None]:
+    """Let the peers' processes know fastconv's backend, and the precision if they compute on a GPU."""
+    wanted = {"FASTCONV_BACKEND": name, PRECISION: precision}
+    given = {variable: value for variable, value in wanted.items() if value}
+    before = {variable: os.environ.get(variable) for variable in given}
+    os.environ.update(given)
     try:
         yield
     finally:
-        if name:
-            os.environ.pop("FASTCONV_BACKEND")
-        if name and before is not None:
-            os.environ["FASTCONV_BACKEND"] = before
+        for variable, value in before.items():
+            os.environ.pop(variable)
+            if value is not None:
+                os.environ[variable] = value
 
 
 @contextmanager

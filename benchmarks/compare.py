@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import geometric_mean, median, quantiles
 
 from . import units
-from .results import STAGES, Document, bad, by_round, key, load
+from .results import STAGES, Document, bad, by_round, key, load, on_gpu, where
 
 THRESHOLD = 1.1
 FEW = 20  # lines of a list at most, but for what got slower, which is named in full
@@ -122,6 +122,12 @@ def warnings(old: Document, new: Document) -> list[str]:
     backends = [document["options"].get("backend") or "default" for document in (old, new)]
     if backends[0] != backends[1]:
         lines.append(f"warning: the runs had the backends {backends[0]} and {backends[1]}")
+    gpus = [where(document) for document in (old, new) if on_gpu(document)]
+    if len(set(gpus)) > 1:
+        lines.append(f"warning: the GPUs differ: {gpus[0]} and {gpus[1]}")
+    precisions = [document["options"].get("precision") for document in (old, new)]
+    if precisions[0] != precisions[1] and None not in precisions:
+        lines.append(f"warning: the runs had the precisions {precisions[0]} and {precisions[1]}")
     for which, document in (("old", old), ("new", new)):
         if document["status"] != "complete":
             lines.append(f"warning: the {which} run was interrupted")

@@ -45,6 +45,7 @@ KINDS = {
     **dict.fromkeys(("filter2d", "gaussian", "sobel", "convolve1d", "match_template"), FILTERS),
     **dict.fromkeys(("train_step", "infer"), TRAINING),
 }
+ON_GPU = (0.6, 0.0, 40.0)  # of any peer there, at the processor's roofs
 STARTUP = 12.0  # seconds for a peer's import and first calls, in all repetitions
 IMPORTS = 4.0  # seconds until a peer's processes are there
 USUAL_ROOF = {"float32": 2e11, "float64": 1e11, "bytes": 2e10}  # where none was measured
@@ -57,6 +58,14 @@ def seconds(case: Case, peers: Sequence[str], roof: Mapping[str, float] | None) 
     traffic = case.traffic / found["bytes"]
     names = ["arrays", *(["fastconv"] if case.alone else peers)]
     return sum(costs[name][0] + costs[name][1] * flops + costs[name][2] * traffic for name in names)
+
+
+def seconds_on_gpu(case: Case, peers: Sequence[str]) -> float:
+    """What a row on a GPU will take: the right answers come from the processor, and each peer reads and compares."""
+    flops, traffic = case.flops / USUAL_ROOF["float32"], case.traffic / USUAL_ROOF["bytes"]
+    arrays = KINDS.get(case.operation, LAYERS)["arrays"]
+    costs = [arrays, *[ON_GPU] * (1 if case.alone else len(peers))]
+    return sum(row + each * flops + byte * traffic for row, each, byte in costs)
 
 
 def shown(duration: float) -> str:

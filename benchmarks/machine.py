@@ -27,6 +27,7 @@ DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime",),
     "numba": ("numba",),
     "llvmlite": ("llvmlite",),
+    "numba-cuda": ("numba-cuda",),
 }
 
 

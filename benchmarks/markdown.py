@@ -1,4 +1,7 @@
-"""The results page: benchmarks/RESULTS.md with its pictures, written by `fastconv bench --report` and never by hand."""
+"""The results page with its pictures, written by `fastconv bench --report` and never by hand.
+
+It is benchmarks/RESULTS.md, or benchmarks/RESULTS-CUDA.md of a run on a GPU, so that neither takes the other's place.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,18 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from fastconv import files
 
 from . import pictures, table, units
-from .results import Document, Row, bad, best_ratio, bound, geometric_mean, grouped
+from .results import Document, Row, bad, best_ratio, bound, geometric_mean, grouped, on_gpu
 
-PICTURES = "results"
+PAGES = {
+    False: ("RESULTS.md", "results"),
+    True: ("RESULTS-CUDA.md", "results-cuda"),
+}  # on a GPU: page, pictures' folder
 MEASURES = {
     "layers": "Real layers by name and shape: channels x height x width, filters, their size, stride s, batch n.",
     "training": "Whole steps of training, and inference, at batch n.",
@@ -39,25 +46,27 @@ def write(document: Document, folder: Path | None = None) -> Path:
     if folder is None:
         own = Path(__file__).parent
         folder = own if (own.parent / "pyproject.toml").is_file() else Path("benchmarks")
-    drawn = pictures.write(document, folder / PICTURES)
-    path = folder / "RESULTS.md"
+    name, beside = PAGES[on_gpu(document)]
+    drawn = pictures.write(document, folder / beside)
+    path = folder / name
     files.replace(path, page(document, drawn).encode())
     return path
 
 
 def page(document: Document, drawn: dict[str, list[tuple[str, str]]]) -> str:
     """The page's text; `drawn` has the pictures of each suite."""
+    pictured = partial(pictures_in, PAGES[on_gpu(document)][1])
     parts = [
-        "# Results",
+        "# Results on a GPU" if on_gpu(document) else "# Results",
         "",
         f"`{command(document)}` wrote this page on {document['date'][:10]}, "
         f"in {math.ceil(document['seconds'] / 60)} min, "
         "with every library in a process of its own, all with the same number of threads. "
-        "It is not edited by hand; `fastconv bench --report` writes it anew.",
+        "It is not edited by hand; the same command writes it anew.",
         "",
         *machine(document),
         "",
-        table.NOTE,
+        " ".join(table.notes(document)),
         "",
         *pictured(drawn.get("", [])),
         *overview(document),
@@ -79,9 +88,9 @@ def page(document: Document, drawn: dict[str, list[tuple[str, str]]]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def pictured(drawn: Sequence[tuple[str, str]]) -> list[str]:
-    """Pictures, each with what it shows and an empty line after it."""
-    return [line for name, meaning in drawn for line in (f"![{escaped(meaning)}]({PICTURES}/{name})", "")]
+def pictures_in(folder: str, drawn: Sequence[tuple[str, str]]) -> list[str]:
+    """Pictures of a folder, each with what it shows and an empty line after it."""
+    return [line for name, meaning in drawn for line in (f"![{escaped(meaning)}]({folder}/{name})", "")]
 
 
 def command(document: Document) -> str:
@@ -91,7 +100,7 @@ def command(document: Document) -> str:
     peers = table.peers(document)
     words += ["--peers", ",".join(peers) or "none", "--threads", str(document["threads"])]
     words += ["--rounds", str(options["rounds"]), *(["--quick"] if options["quick"] else [])]
-    for name in ("backend", "filter"):
+    for name in ("backend", "precision", "filter"):
         words += [f"--{name}", options[name]] if options.get(name) else []
     return shlex.join([*words, "--report"])
 
@@ -101,7 +110,7 @@ def machine(document: Document) -> list[str]:
     found = document["machine"]
     memory = f", {found['memory'] / 2**30:.0f} GiB of memory" if found["memory"] else ""
     cores = "1 processor" if found["cores"] == 1 else f"{found['cores']} processors"
-    lines = {
+    lines = gpu(document) | {
         "Processor": f"{found['processor']}, {cores}{memory}",
         "Features": ", ".join(found["features"]) or "unknown",
         "System": f"{found['system']}, {found['python']}",
@@ -110,6 +119,20 @@ def machine(document: Document) -> list[str]:
         "Roofs": " ".join(table.roof_lines(document)) or "not measured",
     }
     return ["| | |", "|---|---|", *[f"| {name} | {escaped(text)} |" for name, text in lines.items()]]
+
+
+def gpu(document: Document) -> dict[str, str]:
+    """The GPU, if that computed."""
+    found = document["machine"].get("device")
+    if not found:
+        return {}
+    memory = f", {found['memory'] / 2**30:.0f} GiB of memory" if found["memory"] else ""
+    versions = ", ".join(f"{name} {found[name]}" for name in ("driver", "CUDA", "runtime") if found.get(name))
+    return {
+        "GPU": f"{found['name']}, compute capability {found['capability']}, {found['multiprocessors']} "
+        f"multiprocessors at {found['clock'] / 1e9:.2f} GHz{memory}",
+        "Driver": versions or "unknown",
+    }
 
 
 def overview(document: Document) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastconv import files
 
 from . import units
-from .results import Document, Row, best_peer, best_ratio, geometric_mean, grouped, slope
+from .results import Document, Row, best_peer, best_ratio, geometric_mean, grouped, slope, where
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,7 +148,7 @@ def roofline(document: Document, suite: str) -> Figure | None:
         xscale="log",
         yscale="log",
         xlim=(low, high),
-        title=f"{suite}: fastconv under the machine's roofs, {units.threads(document['threads'])}",
+        title=f"{suite}: fastconv under the machine's roofs, {where(document)}",
         xlabel="FLOPs of the direct method / byte of inputs and outputs",
         ylabel="GFLOP/s",
     )
@@ -279,7 +279,7 @@ def scaling(document: Document) -> Figure | None:
         curve(ax, group, rows)
     if threads:
         gains(axes[panels - 1], threads)
-    figure.suptitle(f"Cost against work, {units.threads(document['threads'])}")
+    figure.suptitle(f"Cost against work, {where(document)}")
     return figure
 
 

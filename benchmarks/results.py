@@ -1,8 +1,8 @@
 """A run's document, which is what a JSON file holds, and the figures that are read off its rows.
 
 The document is a dict: "format", "status" ("complete" or "interrupted"), "date", "seconds", "machine", "versions",
-"threads", "options", "roofs" (by the number of threads), "startup" (by peer), "left_out" (keys with the reason) and
-"rows": one for each case, as `contest` reports it, with every sample.
+"threads", "options", "roofs" (by the number of threads; a run on a GPU has one), "startup" (by peer), "left_out" (keys
+with the reason) and "rows": one for each case, as `contest` reports it, with every sample.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from fastconv import files
 
-from . import machine
+from . import machine, units
 
 FORMAT = 1
 KEYS = ("status", "date", "machine", "versions", "threads", "options", "roofs", "startup", "left_out", "rows")
@@ -39,7 +39,7 @@ def new(peers: list[str], threads: int, options: Mapping[str, Any]) -> Document:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": 0.0,
         "machine": machine.describe(),
-        "versions": machine.versions(peers),
+        "versions": machine.versions([*peers, "numba-cuda"] if options.get("backend") == "cuda" else peers),
         "threads": threads,
         "options": {**options, "peers": peers},
         "roofs": {},
@@ -47,6 +47,18 @@ def new(peers: list[str], threads: int, options: Mapping[str, Any]) -> Document:
         "left_out": [],
         "rows": [],
     }
+
+
+def on_gpu(document: Document) -> bool:
+    """Whether the run was of a GPU."""
+    return bool(document["options"].get("backend") == "cuda")
+
+
+def where(document: Document) -> str:
+    """What computed, in a few words: the GPU's name, or a number of threads."""
+    if on_gpu(document):
+        return str(document["machine"].get("device", {}).get("name", "a GPU"))
+    return units.threads(document["threads"])
 
 
 def save(document: Document, path: str | os.PathLike[str]) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import forecast, startup, table
+from . import forecast, gpu, startup, table
 from .case import Case
 from .contest import LIVES, contest
 from .contestant import variables
 from .progress import Progress
-from .results import STAGES, Document, key, save
+from .results import STAGES, Document, key, on_gpu, save
 from .schedule import QUICK, Budget, on_one_thread, planned, thread_counts, threaded, within
 
 SAVE_EVERY = 10.0  # seconds: what a run that is killed may lose
@@ -37,11 +37,14 @@ class Plan:
         The cases again for each number of threads.
     startup : bool
         Whether import and first calls are measured.
+    left_out : list of (str, str)
+        Keys of what these suites have and this run does not do, with the reason.
     """
 
     cases: list[Case]
     curves: dict[int, list[Case]] = field(default_factory=dict)
     startup: bool = False
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def keys(self) -> list[str]:
         """Of all rows, in the order in which they are shown."""
@@ -63,6 +66,15 @@ def plan(names: list[str], threads: int, quick: bool, wanted: str = "") -> Plan:
     return Plan(cases, {count: rows for count, rows in curves.items() if rows}, starts)
 
 
+def plan_on_gpu(names: list[str], threads: int, quick: bool, wanted: str, precision: str) -> Plan:
+    """What these suites have to do on a GPU; the rest is left out by name."""
+    whole = plan(names, threads, quick, wanted)
+    cases, left_out = gpu.suited(whole.cases, precision)
+    left_out += [(case.key, gpu.ALL_THREADS) for curve in whole.curves.values() for case in curve]
+    left_out += [(f"latency/startup/{title}", gpu.NO_STARTUP) for title in STAGES.values() if whole.startup]
+    return Plan(cases, left_out=left_out)
+
+
 class Run:
     """A plan that is being carried out.
 
@@ -78,10 +90,13 @@ class Run:
     def __init__(self, todo: Plan, document: Document, out: str | None = None) -> None:
         self.todo, self.document, self.out = todo, document, out
         self.quick: bool = document["options"]["quick"]
+        self.on_gpu = on_gpu(document)
         self.budget = Budget(QUICK if self.quick else None)
         self.peers: list[str] = document["options"]["peers"]
         self.saved = time.monotonic()
         self.progress = Progress(len(todo.cases) + sum(map(len, todo.curves.values())), 0.0)
+        for name, reason in todo.left_out:
+            self.leave_out(name, reason)
 
     def run(self) -> None:
         """Everything; what an interrupt leaves undone is left out by name."""
@@ -104,7 +119,8 @@ class Run:
 
     def expected(self, case: Case) -> float:
         """Seconds that a row will take."""
-        return forecast.seconds(case, self.peers, self.document["roofs"].get(str(self.document["threads"])))
+        roof = self.document["roofs"].get(str(self.document["threads"]))
+        return forecast.seconds_on_gpu(case, self.peers) if self.on_gpu else forecast.seconds(case, self.peers, roof)
 
     def foretell(self) -> None:
         """Say how long the run will take, now that the roofs are known."""
@@ -120,16 +136,33 @@ class Run:
 
         They are measured before and after the rows, and the higher of the two counts: what disturbs lowers them.
         """
+        if self.on_gpu:
+            counts = []
+            self.roofs_of_gpu()
         for count in sorted(counts):
             self.progress.doing(f"roofs on {count} threads")
             found = roofs_on(count)
             if isinstance(found, str):
                 self.progress.note(f"The roofs on {count} threads were not measured: {found}")
             else:
-                before = self.document["roofs"].get(str(count), {})
-                self.document["roofs"][str(count)] = {
-                    name: max(value, before.get(name, 0.0)) for name, value in found.items()
-                }
+                self.note_roofs(count, found)
+
+    def roofs_of_gpu(self) -> None:
+        """The roofs of the GPU, and what it is, likewise."""
+        self.progress.doing("roofs of the GPU")
+        found = gpu.device_and_roofs(self.document["options"]["precision"])
+        if isinstance(found, str):
+            self.progress.note(f"The GPU's roofs were not measured: {found}")
+            return
+        self.document["machine"]["device"] = found[0]
+        self.note_roofs(self.document["threads"], found[1])
+
+    def note_roofs(self, threads: int, found: dict[str, float]) -> None:
+        """Keep the higher of these roofs and those that were measured before."""
+        before = self.document["roofs"].get(str(threads), {})
+        self.document["roofs"][str(threads)] = {
+            name: max(value, before.get(name, 0.0)) for name, value in found.items()
+        }
 
     def startup(self, names: list[str], threads: int) -> None:
         """Import and first calls of these peers, while a quick run has time for it."""

@@ -20,6 +20,7 @@ from .results import (
     geometric_mean,
     grouped,
     key,
+    on_gpu,
     ratios,
     slope,
 )
@@ -28,6 +29,10 @@ NOTE = (
     "A ratio is a peer's time (or memory) over fastconv's, round by round, its median with [least-greatest]: above 1 "
     "fastconv is faster. First calls compile and are not in the times. A roof is what the machine's multiply-adds or "
     "its memory allow for the direct method: data in caches or another method can pass it."
+)
+ON_GPU_NOTE = (
+    "Inputs lie on the GPU before a call, and answers stay there; a step of training copies its batch there and its "
+    "loss back. A time is that between two of the device's events, before the first of many calls and after the last."
 )
 # What a narrow terminal goes without, the first first; peers' columns go after the first of these.
 SPARE = ("first call", "GB/s", "best peer's", "roof", "GFLOP/s", "spread")
@@ -45,7 +50,7 @@ def text(document: Document, width: int | None = None) -> str:
     if document["startup"]:
         block = ["", "latency: startup, each in a fresh process", *aligned(*startup(document), width=width)]
         lines[starts:starts] = [*block, *[f"  {line}" for line in startup_reasons(document)]]
-    lines += ["", *roof_lines(document), NOTE, *left_out(document)]
+    lines += ["", *roof_lines(document), *notes(document), *left_out(document)]
     lines += [f"{status.upper()}: {place}: {peer}: {reason}" for place, peer, status, reason in bad(document)]
     if document["status"] != "complete":
         lines.append(f"The run was interrupted after {counted(len(document['rows']))}.")
@@ -208,8 +213,19 @@ def startup_reasons(document: Document) -> list[str]:
     return [f"{name} failed: {result.get('reason', '')}" for name, result in found if result["status"] != "ok"]
 
 
+def notes(document: Document) -> list[str]:
+    """What the numbers mean."""
+    return [NOTE, ON_GPU_NOTE] if on_gpu(document) else [NOTE]
+
+
 def roof_lines(document: Document) -> list[str]:
-    """The roofs, a line for each number of threads."""
+    """The roofs, a line for each number of threads, or one for a GPU."""
+    if on_gpu(document):
+        return [
+            f"Roofs of the GPU: {roof['float32'] / 1e9:.0f} GFLOP/s {document['options']['precision']} and "
+            f"{roof['float64'] / 1e9:.0f} GFLOP/s float64 by its clock, {roof['bytes'] / 1e9:.0f} GB/s by a triad."
+            for roof in document["roofs"].values()
+        ]
     return [
         f"Roofs on {units.threads(int(count))}: {roof['float32'] / 1e9:.0f} GFLOP/s float32, "
         f"{roof['float64'] / 1e9:.0f} GFLOP/s float64, {roof['bytes'] / 1e9:.1f} GB/s."

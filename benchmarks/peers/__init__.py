@@ -21,6 +21,11 @@ LIBRARIES = {
 }
 
 
+# Of these, who has a module NAME_cuda_peer beside its own, by which it computes on a GPU.
+ON_GPU = ("fastconv", "pytorch")
+PRECISION = "FASTCONV_BENCH_PRECISION"  # the environment variable by which its process knows that it is to, and how
+
+
 class Unsupported(Exception):  # noqa: N818 (not an error: the library has no such operation)
     """The library does not offer the case's operation."""
 
@@ -32,6 +37,9 @@ class Peer(Protocol):
     ----------
     compiles : bool
         Whether a first call compiles, so that its time says nothing of the next ones'.
+
+    A peer may have a method `remark(case)`, whose answer goes with its row, and a clock of its own,
+    `elapsed(call, repeats) -> seconds`, of so many calls one after the other.
     """
 
     compiles: bool
@@ -61,7 +69,10 @@ def installed() -> list[str]:
     return [name for name, modules in LIBRARIES.items() if all(map(importlib.util.find_spec, modules))]
 
 
-def load(name: str, threads: int) -> Peer:
-    """The peer of that name, set to a number of threads."""
-    peer: Peer = importlib.import_module(f"{__name__}.{name}_peer").peer(threads)
-    return peer
+def load(name: str, threads: int, precision: str | None = None) -> Peer:
+    """The peer of that name, set to a number of threads; with a precision that which computes on a GPU."""
+    if precision is None:
+        peer: Peer = importlib.import_module(f"{__name__}.{name}_peer").peer(threads)
+        return peer
+    on_gpu: Peer = importlib.import_module(f"{__name__}.{name}_cuda_peer").peer(threads, precision)
+    return on_gpu

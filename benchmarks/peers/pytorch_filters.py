@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from ..case import Array, Case
 from ..filter_taps import DIRECT_LIMIT, FFT_TAPS, borders, fast_length, floats, gaussian_taps, kernel, rank_one
 from . import Unsupported
+from .pytorch_tensors import tensor
 
 Calls = dict[str, Callable[[], Any]]
 PATCHES_LIMIT = 1 << 31  # bytes: without oneDNN (float64, or one thread) conv2d copies every window
@@ -67,12 +68,22 @@ def grey(y: Any, dtype: Any) -> Any:
 def affordable(case: Case, taps: int) -> bool:
     """Whether conv2d of one channel ends soon, and its copy of the windows, if it makes one, fits."""
     pixels = case.arrays["image"][0] * case.arrays["image"][1]
-    return case.flops <= DIRECT_LIMIT and fits(taps * pixels, case.dtype)
+    return ends_soon(case) and fits(taps * pixels, case.dtype)
+
+
+def on_gpu() -> bool:
+    """Whether arrays lie on a GPU, where cuDNN sums: faster by far, and without a copy of all windows."""
+    return torch.get_default_device().type == "cuda"
+
+
+def ends_soon(case: Case) -> bool:
+    """Whether a direct sum takes seconds at most."""
+    return on_gpu() or case.flops <= DIRECT_LIMIT
 
 
 def fits(numbers: int, dtype: str) -> bool:
     """Whether a copy of all windows, of so many numbers, is small enough or not made."""
-    copied = dtype == "float64" or torch.get_num_threads() == 1
+    copied = (dtype == "float64" or torch.get_num_threads() == 1) and not on_gpu()
     return not copied or numbers * floats(dtype).itemsize <= PATCHES_LIMIT
 
 
@@ -89,8 +100,8 @@ def passes(image: Any, column: Any, row: Any, mode: str) -> Callable[[], Any]:
 
 def filter2d(case: Case, inputs: dict[str, Array]) -> Calls:
     """conv2d, an FFT for large filters, and two passes where one who knows the filter would take them."""
-    image, mode, exact = torch.from_numpy(inputs["image"]), case.options["mode"], kernel(inputs, case.options)
-    taps = torch.from_numpy(exact.astype(floats(case.dtype)))
+    image, mode, exact = tensor(inputs["image"]), case.options["mode"], kernel(inputs, case.options)
+    taps = tensor(exact.astype(floats(case.dtype)))
     border = Border(image.shape, exact.shape, mode)
     calls: Calls = {}
     if affordable(case, exact.size):
@@ -98,15 +109,15 @@ def filter2d(case: Case, inputs: dict[str, Array]) -> Calls:
     if exact.size >= FFT_TAPS or not calls:
         calls["fft"] = lambda: grey(multiply_spectra(border(image.to(taps.dtype)), taps), image.dtype)
     if (parts := rank_one(exact)) and affordable(case, max(exact.shape)):
-        column, row = (torch.from_numpy(part.astype(floats(case.dtype))) for part in parts)
+        column, row = (tensor(part.astype(floats(case.dtype))) for part in parts)
         calls["two passes"] = passes(image, column, row, mode)
     return calls
 
 
 def gaussian(case: Case, inputs: dict[str, Array]) -> Calls:
     """Two passes of conv2d, or the whole filter at once by FFT."""
-    image, line = torch.from_numpy(inputs["image"]), gaussian_taps(case.options["sigma"], case.options["truncate"])
-    taps = torch.from_numpy(line.astype(floats(case.dtype)))
+    image, line = tensor(inputs["image"]), gaussian_taps(case.options["sigma"], case.options["truncate"])
+    taps = tensor(line.astype(floats(case.dtype)))
     border = Border(image.shape, (line.size, line.size), "reflect")
     square = torch.outer(taps, taps)
     calls: Calls = {}
@@ -119,7 +130,7 @@ def gaussian(case: Case, inputs: dict[str, Array]) -> Calls:
 
 def sobel(case: Case, inputs: dict[str, Array]) -> Calls:
     """conv2d; of grey levels in int16, since differences have signs."""
-    image = torch.from_numpy(inputs["image"])
+    image = tensor(inputs["image"])
     real = torch.float64 if case.dtype == "float64" else torch.float32
     taps = torch.outer(torch.tensor([-1, 0, 1], dtype=real), torch.tensor([1, 2, 1], dtype=real))
     taps = taps if case.options["axis"] == 0 else taps.T.contiguous()
@@ -132,7 +143,7 @@ def sobel(case: Case, inputs: dict[str, Array]) -> Calls:
 
 def convolve1d(case: Case, inputs: dict[str, Array]) -> Calls:
     """conv1d of the reversed taps, and an FFT."""
-    x, taps = torch.from_numpy(inputs["x"]), torch.from_numpy(inputs["taps"])
+    x, taps = tensor(inputs["x"]), tensor(inputs["taps"])
     flipped, ((before, after),) = taps.flip(0), borders(tuple(taps.shape))
     length = fast_length(len(x) + before + after)
 
@@ -140,7 +151,7 @@ def convolve1d(case: Case, inputs: dict[str, Array]) -> Calls:
         return torch.fft.irfft(torch.fft.rfft(x, length) * torch.fft.rfft(taps, length), length)[after:][: len(x)]
 
     calls: Calls = {"fft": fft}
-    if case.flops <= DIRECT_LIMIT and fits(taps.numel() * x.numel(), case.dtype):
+    if ends_soon(case) and fits(taps.numel() * x.numel(), case.dtype):
         calls["conv1d"] = lambda: F.conv1d(F.pad(x, (before, after))[None, None], flipped[None, None])[0, 0]
     return calls
 
@@ -150,7 +161,7 @@ def match_template(case: Case, inputs: dict[str, Array]) -> Calls:
     if case.options["method"] != "ccorr":
         raise Unsupported(f"PyTorch has no template matching by {case.options['method']}")
     real = torch.float64 if case.dtype == "float64" else torch.float32
-    image, template = (torch.from_numpy(inputs[name]) for name in ("image", "template"))
+    image, template = (tensor(inputs[name]) for name in ("image", "template"))
     calls: Calls = {"fft": lambda: multiply_spectra(image.to(real), template.to(real))}
     if affordable(case, template.numel()):
         calls["conv2d"] = lambda: correlate(image.to(real), template.to(real))

@@ -1,4 +1,7 @@
-"""PyTorch: its layers in both memory layouts, the arrays already in the layout."""
+"""PyTorch: its layers in both memory layouts, the arrays already in the layout.
+
+Arrays lie where PyTorch's default device is while a case is prepared: on the processor, or on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from ..case import Array, Case
 from ..operations import by_rank, symmetric
 from . import Peer, Unsupported, pytorch_filters
 from .networks_pytorch import module
+from .pytorch_tensors import tensor
 
 Call = Callable[[], Any]
 Tensors = dict[str, Any]
@@ -52,7 +56,7 @@ class PyTorch:
             raise Unsupported(f"PyTorch has no {case.operation}")
         calls = {}
         for name, layout in layouts(rank).items():
-            tensors = {key: in_layout(torch.from_numpy(array), layout) for key, array in inputs.items()}
+            tensors = {key: in_layout(tensor(array), layout) for key, array in inputs.items()}
             for size, key in STANDING_IN.items():
                 if size in case.options:
                     tensors[key] = in_layout(torch.empty(case.options[size], dtype=getattr(torch, case.dtype)), layout)
@@ -63,7 +67,7 @@ class PyTorch:
         return answer
 
     def to_numpy(self, answer: Any) -> dict[str, Array]:
-        return answer if isinstance(answer, dict) else {"y": answer.numpy()}
+        return answer if isinstance(answer, dict) else {"y": answer.cpu().numpy()}
 
 
 def peer(threads: int) -> Peer:
@@ -179,10 +183,11 @@ def train_step(case: Case, inputs: dict[str, Array], layout: Any) -> Call:
     losses: dict[str, Callable[..., Any]] = {"cross_entropy": F.cross_entropy, "mse": F.mse_loss}
     loss_function = losses[networks.LOSSES[name]]
     x, target = (in_layout(torch.from_numpy(array), layout) for array in (inputs["x"], networks.targets(name, inputs)))
+    device = torch.get_default_device()
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = loss_function(model(x), target)
+        loss = loss_function(model(x.to(device)), target.to(device))  # a batch comes from the computer's memory
         loss.backward()
         optimizer.step()
         return float(loss.item())
@@ -193,7 +198,7 @@ def train_step(case: Case, inputs: dict[str, Array], layout: Any) -> Call:
 def infer(case: Case, inputs: dict[str, Array], layout: Any) -> Call:
     """The model in evaluation."""
     model = module(case.options["model"], case.dtype).to(memory_format=layout).eval()
-    x = in_layout(torch.from_numpy(inputs["x"]), layout)
+    x = in_layout(tensor(inputs["x"]), layout)
     return lambda: model(x)
 
 
