@@ -69,9 +69,8 @@ for side, picture, name, colours in (
     ax.imshow(picture, cmap=colours, vmin=0 if picture is digit else -most, vmax=most)
     ax.set(xticks=[], yticks=[])
     side.suptitle(name)
-for ax, patch in zip(
-    middle.subplots(7, 7).ravel(), patches.reshape(26, 26, 9)[::4, ::4].reshape(-1, 3, 3), strict=True
-):
+some = patches.reshape(26, 26, 9)[::4, ::4].reshape(-1, 3, 3)
+for ax, patch in zip(middle.subplots(7, 7).ravel(), some, strict=True):
     ax.imshow(patch, cmap="gray", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
 middle.suptitle("49 of the 676 patches")

@@ -37,9 +37,7 @@ t = np.linspace(0, 2 * np.pi, 200)
 noisy = np.sin(t) + np.random.default_rng(0).normal(0, 0.02, t.size)
 step = t[1] - t[0]
 raw = ndimage.convolve1d(noisy, fc.filters.derivative_kernel() / (2 * step))
-calm = (
-    ndimage.gaussian_filter1d(noisy, sigma=6, order=1) / step
-)  # the derivative of a Gaussian: smooth and differ at once
+calm = ndimage.gaussian_filter1d(noisy, sigma=6, order=1) / step  # the Gaussian's derivative does both at once
 assert np.abs(calm - np.cos(t))[20:-20].max() < 0.1
 
 # %% [markdown]

@@ -102,7 +102,7 @@ def graph_of(model: Any, bind: Bind, shape: Shape, dtype: np.dtype[Any], trainin
         return None
     if graph.output is graph.input or any(0 in value.shape for value in graph.values):
         return None
-    return rewrites.rewritten(graph, training)
+    return rewrites.rewritten(graph)
 
 
 def bound(graph: Graph | None, training: bool) -> Any:

@@ -11,7 +11,7 @@ from fastconv.graph import Graph, Value
 MONOTONE = {"relu", "tanh", "sigmoid"}
 
 
-def rewritten(graph: Graph, training: bool) -> Graph:
+def rewritten(graph: Graph) -> Graph:
     """The graph after all rewrites."""
     pool_before_activation(graph)
     fuse_rectifiers(graph)

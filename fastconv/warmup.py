@@ -18,6 +18,7 @@ from fastconv import ndimage, nn, optim, signal
 from fastconv.runs import RECIPES
 from fastconv.template import match_template
 from fastconv.training import Trainer
+from fastconv.training.progress import bar
 
 PIXELS = {1: (64,), 2: (14, 14), 3: (6, 7, 8)}  # by rank
 LOSSES = ("mse_loss", "l1_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
@@ -27,19 +28,19 @@ Job = tuple[str, Callable[[], object]]
 def warm_up(dtypes: Sequence[str] = ("float32",)) -> None:
     """Compile the kernels, those of layers for these dtypes; a bar on a terminal, else lines, show how far that is."""
     wanted = jobs(dtypes)
-    bar = _bar(len(wanted))
+    shown = bar(len(wanted), "{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}")
     for place, (name, job) in enumerate(wanted, 1):
         started = time.perf_counter()
-        if bar is None:
+        if shown is None:
             job()
             sys.stderr.write(f"{place:>2}/{len(wanted)} {name}: {time.perf_counter() - started:.1f} s\n")
             sys.stderr.flush()
         else:
-            bar.set_description_str(f"{name:<30}")
+            shown.set_description_str(f"{name:<30}")
             job()
-            bar.update()
-    if bar is not None:
-        bar.close()
+            shown.update()
+    if shown is not None:
+        shown.close()
 
 
 def jobs(dtypes: Sequence[str]) -> list[Job]:
@@ -122,14 +123,3 @@ def optimize(dtype: np.dtype[Any]) -> None:
         parameter = nn.Parameter(np.ones(5, dtype))
         parameter.add_grad(np.ones(5, dtype))
         kind([parameter], lr=0.1).step()
-
-
-def _bar(total: int) -> Any:
-    """tqdm's bar where there is a terminal and tqdm is installed, else None."""
-    if not sys.stderr.isatty():
-        return None
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    return tqdm(total=total, bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}", file=sys.stderr)

@@ -19,11 +19,3 @@ def central_difference(function, x, grad_output):
         change = np.asarray(function(up), np.float64) - np.asarray(function(down), np.float64)
         grad[place] = np.sum(grad_output * change) / (2 * STEP)
     return grad
-
-
-def disguises(x):
-    """The same numbers read-only, in Fortran's order, and backwards in memory."""
-    frozen = x.copy()
-    frozen.flags.writeable = False
-    backwards = x.copy()[(slice(None, None, -1),) * x.ndim].copy()[(slice(None, None, -1),) * x.ndim]
-    return {"read-only": frozen, "Fortran": np.asfortranarray(x), "reversed": backwards}

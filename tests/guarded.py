@@ -26,10 +26,10 @@ PAGE = mmap.PAGESIZE
 LINE = 64  # bytes of a cache line, on which workspaces begin
 NONE, READ = 0, 1  # PROT_NONE, PROT_READ
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 def protect(address, size, rights):
+    libc = ctypes.CDLL(None, use_errno=True)  # here, for not every system has one
     if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), rights):
         raise OSError(ctypes.get_errno(), "mprotect failed")
 

@@ -2,11 +2,13 @@ import warnings
 
 import numpy as np
 import pytest
-from differences import TOLERANCE, central_difference, disguises
+from differences import TOLERANCE, central_difference
+from forms import disguises
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
+from thread_counts import assert_same_on_threads
 
 import fastconv as fc
 import fastconv.functional as F
@@ -78,7 +80,7 @@ def test_nothing_overflows(backend, dtype):
         assert F.log_softmax(x[1:3]).tolist() == [-2000, 0]
 
 
-def test_softmax_of_infinities(backend):
+def test_softmax_of_infinities_is_a_limit_or_nan(backend):
     x = np.array([[-INF, 0, 0], [-INF, -INF, -INF], [INF, 0, 1], [NAN, 0, 1]])
     y = F.softmax(x, 1)
     assert y[0].tolist() == [0, 0.5, 0.5]
@@ -121,7 +123,7 @@ def test_slopes_at_the_kink(backend, name, slopes):
 
 @each
 @given(x=arrays, seed=st.integers(0, 2**32 - 1))
-def test_cpu_is_the_reference(name, options, from_output, x, seed):
+def test_cpu_equals_reference(name, options, from_output, x, seed):
     grad_output = np.random.default_rng(seed).standard_normal(x.shape)
     results = []
     for backend in ("reference", "cpu"):
@@ -134,7 +136,7 @@ def test_cpu_is_the_reference(name, options, from_output, x, seed):
 
 @each
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_lower_precisions(backend, rng, name, options, from_output, dtype):
+def test_lower_precisions_are_right_to_rounding(backend, rng, name, options, from_output, dtype):
     x = rng.standard_normal((3, 4, 2)).astype(dtype)
     grad_output = rng.standard_normal(x.shape).astype(dtype)
     found = both(name, options, from_output, x, grad_output)
@@ -145,7 +147,7 @@ def test_lower_precisions(backend, rng, name, options, from_output, dtype):
 
 
 @each
-def test_any_memory_layout(backend, rng, name, options, from_output):
+def test_every_memory_layout_gives_the_same_bits_and_is_left_alone(backend, rng, name, options, from_output):
     x, grad_output = rng.standard_normal((2, 3, 4, 5))[:, :, 0], rng.standard_normal((2, 3, 5))
     expected = both(name, options, from_output, x.copy(), grad_output)
     for disguised in disguises(x).values():
@@ -157,12 +159,12 @@ def test_any_memory_layout(backend, rng, name, options, from_output):
 
 @each
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (2, 0, 3)])
-def test_nothing_to_compute(backend, name, options, from_output, shape):
+def test_arrays_without_numbers_give_arrays_without_numbers(backend, name, options, from_output, shape):
     x = np.zeros(shape)
     assert [value.shape for value in both(name, options, from_output, x, x)] == [shape, shape]
 
 
-def test_one_number(backend):
+def test_one_number_is_an_array_without_axes(backend):
     y = F.tanh(np.float64(0.5))
     assert y.shape == ()
     np.testing.assert_allclose(y, np.tanh(0.5), rtol=1e-15)
@@ -170,15 +172,7 @@ def test_one_number(backend):
 
 def test_results_do_not_depend_on_threads(rng):
     x = rng.standard_normal((7, 11, 301)).astype(np.float32)
-    results = []
-    try:
-        for count in (1, 2):
-            fc.set_num_threads(count)
-            results.append([F.tanh(x), F.softmax(x, 1), F.log_softmax(x, 2), F.softmax_input_grad(x, x, 0)])
-    finally:
-        fc.set_num_threads(None)
-    for one, two in zip(*results, strict=True):
-        np.testing.assert_array_equal(one, two)
+    assert_same_on_threads(lambda: [F.tanh(x), F.softmax(x, 1), F.log_softmax(x, 2), F.softmax_input_grad(x, x, 0)])
 
 
 @pytest.mark.parametrize(
@@ -200,7 +194,7 @@ def test_results_do_not_depend_on_threads(rng):
         (lambda: F.log_softmax_input_grad(np.ones(3), np.ones(2), 0), ValueError, r"grad_output has shape \(3,\)"),
     ],
 )
-def test_bad_calls(call, error, message):
+def test_bad_calls_are_told(call, error, message):
     with pytest.raises(error, match=message):
         call()
 
@@ -217,7 +211,7 @@ def bits(count, dtype):
     ("name", "exact"),
     [("tanh", np.tanh), ("sigmoid", lambda x: np.where(x > 0, 1, np.exp(-np.abs(x))) / (1 + np.exp(-np.abs(x))))],
 )
-def test_errors_in_the_last_places(name, exact, dtype, limit, rng):
+def test_errors_are_a_unit_or_two_in_the_last_place(name, exact, dtype, limit, rng):
     if dtype == np.float64 and np.finfo(np.longdouble).eps > 2.0**-60:
         pytest.skip("no numbers that are more exact than float64")
     x = np.concatenate([bits(999_983, dtype), rng.standard_normal(200_003).astype(dtype) * 8])

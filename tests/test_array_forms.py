@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import forms
 import numpy as np
 import pytest
 from drawn import arrays, calls
@@ -44,20 +45,10 @@ def shifted(offset):
     return form
 
 
-def read_only(array):
-    array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
 FORMS = {
-    "read-only": read_only,
-    "Fortran-ordered": np.asfortranarray,
-    "every second": lambda array: np.repeat(array, 2, axis=-1)[..., ::2],
-    "every second channel": lambda array: np.repeat(array, 2, axis=0)[::2],
-    "reversed": lambda array: np.ascontiguousarray(array[..., ::-1])[..., ::-1],
-    "reversed in all axes": lambda array: np.ascontiguousarray(np.flip(array))[(slice(None, None, -1),) * array.ndim],
-    "of the other byte order": lambda array: array.astype(array.dtype.newbyteorder()),
+    **forms.FORMS,
+    "every second along the first axis": lambda array: np.repeat(array, 2, axis=0)[::2],
+    "reversed along the last axis": lambda array: np.ascontiguousarray(array[..., ::-1])[..., ::-1],
     **{f"{offset} bytes after a cache line": shifted(offset) for offset in (1, 4, 8, 12, 36, 60)},
 }
 
@@ -79,7 +70,7 @@ def test_every_form_gives_the_same_bits_and_is_left_alone(form, dtype):
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize(("batch", "channels", "filters", "groups", "size"), EMPTY)
-def test_arrays_without_numbers(backend, rank, batch, channels, filters, groups, size):
+def test_sums_of_nothing_are_the_bias(backend, rank, batch, channels, filters, groups, size):
     for stride, dtype in product((1, 2, 3), (np.float32, np.float64)):
         shapes = (batch, channels, *[size] * rank), (filters, channels // groups, *[3] * rank)
         empty = case(*shapes, stride, (2, 3), groups=groups)

@@ -91,7 +91,7 @@ def test_noise_has_the_deviation_asked_for():
     assert abs(y.std() - 0.3) < 0.004
 
 
-def test_they_compose(rng):
+def test_the_seed_fixes_a_composition(rng):
     x = rng.standard_normal((4, 1, 8, 8)).astype(np.float32)
 
     def augment(x, rng):
@@ -113,6 +113,6 @@ def test_they_compose(rng):
         (lambda: noise(PIXEL, 0.1, "seed"), TypeError, "rng is 'seed'"),
     ],
 )
-def test_bad_arguments(call, error, message):
+def test_bad_arguments_are_told(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -13,7 +13,8 @@ import fastconv as fc
 import fastconv.functional as F
 from fastconv import backends
 
-PACKAGES = {name: importlib.import_module(f"fastconv.backends.{name}") for name in ("reference", "cpu")}
+NAMES = ("reference", "cpu", "cuda")
+PACKAGES = {name: importlib.import_module(f"fastconv.backends.{name}") for name in NAMES}
 MODULES = sorted(m.name for m in pkgutil.iter_modules(PACKAGES["reference"].__path__) if m.name != "windows")
 
 
@@ -34,10 +35,11 @@ def python(code, **environment):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_backends_have_the_same_functions_and_signatures(module):
-    reference, cpu = operations("reference", module), operations("cpu", module)
+@pytest.mark.parametrize("name", ["cpu", "cuda"])
+def test_backends_have_the_same_functions_and_signatures(name, module):
+    reference, own = operations("reference", module), operations(name, module)
     assert reference
-    assert {name: cpu.get(name) for name in reference} == reference
+    assert {function: own.get(function) for function in reference} == reference
 
 
 def test_the_cpu_backend_has_no_module_more_than_it_needs():

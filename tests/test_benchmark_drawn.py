@@ -3,7 +3,7 @@
 import pytest
 from benchmark_rows import ROOF, document, row, tiny
 
-from benchmarks import slowest, table
+from benchmarks import answers, slowest, table
 from benchmarks.peers import fastconv_peer
 from benchmarks.suites import drawn
 from benchmarks.worker import Worker
@@ -31,10 +31,8 @@ def test_shapes_are_the_same_every_time_and_of_every_kind():
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_shape_is_right_and_comes_with_what_its_plan_expects(number, tmp_path):
-    from benchmarks.answers import write
-
     case = min(drawn.cases(False), key=lambda case: abs(case.flops - 10 ** (5 + number / 2)))
-    write(case, tmp_path)
+    answers.write(case, tmp_path)
     reply = Worker(fastconv_peer.peer(2)).prepare(case, tmp_path)
     assert reply["status"] == "ok"
     remark = reply["remark"]

@@ -1,5 +1,7 @@
 """How often the benchmark suite times a call, what it leaves out, and what it says of its own duration."""
 
+import sys
+
 import pytest
 from benchmark_rows import tiny
 
@@ -187,7 +189,7 @@ def test_a_duration_in_words():
 
 
 def test_what_is_left_follows_what_the_rows_took(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     shown = progress.Progress(4, 400.0)
     assert shown.left() == 400.0
     for _ in range(2):

@@ -79,7 +79,7 @@ def test_a_groups_foot_names_the_worst_row():
         (units.percent, 0.634, "63 %"),
     ],
 )
-def test_units(function, value, text):
+def test_units_have_three_digits(function, value, text):
     assert function(value) == text
 
 
@@ -137,7 +137,7 @@ def startup_of(seconds):
     return {"status": "ok", **{stage: {"median": seconds, "samples": [seconds] * 2} for stage in results.STAGES}}
 
 
-def test_the_page_and_its_pictures(tmp_path):
+def test_the_page_shows_figures_and_pictures(tmp_path):
     cases = [tiny(side, suite=suite) for suite in ("layers", "latency") for side in (6, 8, 10)]
     cases += [tiny(side, suite="scaling", group="side") for side in (6, 8, 10)]
     made = document([row(1e-6 * i, case, numpy=2e-6, scipy=1e-5) for i, case in enumerate(cases, 1)])

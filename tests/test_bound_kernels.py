@@ -1,6 +1,5 @@
 """Activations, losses and optimizers as steps: what the unbound functions give, to the last bit, however it is run."""
 
-import ctypes
 import math
 from itertools import chain, pairwise
 from unittest import mock
@@ -9,17 +8,18 @@ import numpy as np
 import pytest
 from guarded import Guard
 from numpy.testing import assert_allclose, assert_array_equal
+from steps import run_ranges
+from vector_widths import needs_guards
 
 import fastconv as fc
 import fastconv.functional as F
-from fastconv.backends.cpu import activation, exponentials, loss_steps, machine, native, optimizer, optimizer_steps
+from fastconv.backends.cpu import activation, exponentials, loss_steps, machine, optimizer, optimizer_steps
 from fastconv.backends.cpu.branches import add
 from fastconv.backends.cpu.elementwise import SLOW, Mapping
 from fastconv.backends.cpu.exponentials import NONE, RELU, SIGMOID, TANH
 from fastconv.backends.cpu.machine import WIDTHS, Vectors
 
 INF, NAN = np.inf, np.nan
-FUNCTION = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 widths = pytest.mark.parametrize("bits", WIDTHS)
 
@@ -38,12 +38,8 @@ def forced(bits):
 def run(*steps, pieces=1):
     """Run steps in order; the tasks of each in so many ranges, the last one first."""
     for step in steps:
-        parameters = np.array(step.parameters, np.int64)
-        arrays = np.array([0 if array is None else array.ctypes.data for array in step.arrays], np.int64)
-        code = FUNCTION(native.code(step.body))
         edges = np.linspace(0, step.tasks, min(pieces, step.tasks) + 1).astype(int)
-        for first, end in reversed(list(pairwise(edges))):
-            code(parameters.ctypes.data, arrays.ctypes.data, first, end, 0)
+        run_ranges(step, reversed(list(pairwise(edges))))
 
 
 def patterns(dtype, count=500_009):
@@ -62,7 +58,7 @@ def patterns(dtype, count=500_009):
         (exponentials.logarithm_of_more, np.log1p, lambda x: (x >= -1) & (x < 1e30), (2, 2)),
     ],
 )
-def test_errors_in_the_last_places(formula, exact, usable, limits, dtype, rng):
+def test_errors_are_a_unit_or_two_in_the_last_place(formula, exact, usable, limits, dtype, rng):
     if dtype == np.float64 and np.finfo(np.longdouble).eps > 2.0**-60:
         pytest.skip("no numbers that are more exact than float64")
     near_one = 1 + rng.uniform(-1, 1, 100_003) * 2.0 ** -rng.integers(0, 30, 100_003)
@@ -94,7 +90,7 @@ def test_ends_of_exponential_and_logarithm(dtype):
 @dtypes
 @widths
 @pytest.mark.parametrize(("kind", "name"), [(RELU, "relu"), (TANH, "tanh"), (SIGMOID, "sigmoid")])
-def test_activations_and_slopes(dtype, bits, kind, name, rng):
+def test_activations_and_slopes_are_the_functions(dtype, bits, kind, name, rng):
     x = rng.standard_normal((3, 5, 1001)).astype(dtype) * 3
     x[0, 0, :5] = NAN, INF, -INF, 0, -0.0
     grad, y = rng.standard_normal(x.shape).astype(dtype), np.empty_like(x)
@@ -128,7 +124,7 @@ def test_tasks_are_images_or_pieces_of_them(images, rest, rng):
 @dtypes
 @widths
 @pytest.mark.parametrize("shape", [(1, 10), (64, 10), (3, 1), (17, 33), (9, 1000)])
-def test_cross_entropy(dtype, bits, shape, rng):
+def test_cross_entropy_is_the_functions(dtype, bits, shape, rng):
     x, labels = rng.standard_normal(shape).astype(dtype) * 4, rng.integers(0, shape[1], shape[0])
     labels[shape[0] // 2 :: 5] = -100 if shape[0] > 1 else 0
     loss, grad = np.full(1, NAN, dtype), np.full(shape, NAN, dtype)
@@ -147,7 +143,7 @@ def test_cross_entropy(dtype, bits, shape, rng):
 
 
 @dtypes
-def test_cross_entropy_of_infinities(dtype):
+def test_cross_entropy_of_infinities_by_hand(dtype):
     x = np.array([[0, -INF, 0], [-INF, 5, -INF], [1000, -1000, -1000]], dtype)
     loss, grad = np.empty(1, dtype), np.empty_like(x)
     run(*loss_steps.cross_entropy(x, np.array([0, 1, 1]), loss, grad))
@@ -189,7 +185,7 @@ def test_probabilities_are_checked(dtype, bits):
         (loss_steps.binary_cross_entropy_with_logits, "binary_cross_entropy_with_logits"),
     ],
 )
-def test_losses_of_pairs(dtype, bits, step, name, rng):
+def test_losses_of_pairs_are_the_functions(dtype, bits, step, name, rng):
     for shape in ((1,), (3, 5), (7, 1801)):
         x, target = rng.uniform(0, 1, (2, *shape)).astype(dtype)
         x.flat[0] = target.flat[0]
@@ -218,7 +214,7 @@ def parameters(rng, dtype, kinds):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("flag", [False, True])
-def test_sgd_of_all_parameters(dtype, bits, momentum, decay, flag, rng):
+def test_sgd_of_all_parameters_is_that_of_each(dtype, bits, momentum, decay, flag, rng):
     data, grads, velocities = parameters(rng, dtype, 3)
     expected = [[array.copy() for array in arrays] for arrays in (data, velocities)]
     numbers = np.empty(optimizer_steps.SGD_NUMBERS, dtype)
@@ -237,7 +233,7 @@ def test_sgd_of_all_parameters(dtype, bits, momentum, decay, flag, rng):
 @dtypes
 @widths
 @pytest.mark.parametrize("decoupled", [False, True])
-def test_adam_of_all_parameters(dtype, bits, decoupled, rng):
+def test_adam_of_all_parameters_is_that_of_each(dtype, bits, decoupled, rng):
     data, grads, means, squares = parameters(rng, dtype, 4)
     expected = [[array.copy() for array in arrays] for arrays in (data, means, squares)]
     numbers = np.empty(optimizer_steps.ADAM_NUMBERS, dtype)
@@ -253,11 +249,12 @@ def test_adam_of_all_parameters(dtype, bits, decoupled, rng):
         assert_array_equal(one, two)
 
 
-def test_nothing_to_move():
+def test_parameters_without_numbers_need_no_steps():
     empty = [np.empty(0)]
     assert optimizer_steps.sgd(empty, empty, [None], np.empty(optimizer_steps.SGD_NUMBERS)) == []
 
 
+@needs_guards
 @dtypes
 @widths
 @pytest.mark.parametrize("side", ["before", "after"])

@@ -3,32 +3,27 @@
 As a script it checks drawn pooling beside pages that can't be touched: python test_bound_layers.py <seed> <draws>
 """
 
-import ctypes
-import mmap
-import os
-import subprocess
 import sys
 
-import llvmlite.binding
 import numpy as np
 import pytest
+from guarded import Guard, tell
 from numpy.testing import assert_allclose, assert_array_equal
+from steps import run_ranges
+from vector_widths import each_width, needs_guards, run_script
 
 import fastconv.functional as F
 from fastconv import geometry
-from fastconv.backends.cpu import branches, native, normalization, pooling
+from fastconv.backends.cpu import branches, normalization, pooling
 
 DTYPES = (np.float32, np.float64)
-NEEDED = {128: (), 256: ("avx2",), 512: ("avx512f",)}  # features of the processor for registers of so many bits
+ORDERS = ("all", "one by one", "by images")
 DRAWS = 60
 
 
 def run(steps, order="all"):
     """Run steps: all tasks at once, one by one from the last, or image by image."""
-    body = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)
     for step in steps:
-        arrays = np.array([0 if a is None else a.ctypes.data for a in step.arrays], np.int64)
-        parameters = np.array(step.parameters, np.int64)
         ranges = {
             "all": [(0, step.tasks)],
             "one by one": [(task, task + 1) for task in reversed(range(step.tasks))],
@@ -38,11 +33,7 @@ def run(steps, order="all"):
             each, rest = divmod(step.tasks, step.images)
             assert rest == 0
             ranges = [(n * each, (n + 1) * each) for n in reversed(range(step.images))]
-        for first, end in ranges:
-            body(native.code(step.body))(parameters.ctypes.data, arrays.ctypes.data, first, end, 0)
-
-
-ORDERS = ("all", "one by one", "by images")
+        run_ranges(step, ranges)
 
 
 def same_bits(found, expected):
@@ -111,7 +102,7 @@ def test_max_pooling_by_numbers_and_by_indices(rng, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_average_pooling(rng, dtype):
+def test_average_pooling_and_its_gradient_are_the_functions(rng, dtype):
     for draw in range(DRAWS):
         kernel, stride, padding, _, ceil, size = drawn_pooling(rng, bool(draw % 3 == 0))
         if draw % 5 == 0:  # a window that has everything
@@ -149,7 +140,7 @@ SHAPES = [(5, 20, 49), (3, 2, 70), (4, 17, 1), (40, 3, 130), (2, 16, 256), (1, 5
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("affine", [False, True])
-def test_batch_normalisation(rng, shape, dtype, affine):
+def test_batch_normalisation_and_its_gradients_are_the_functions(rng, shape, dtype, affine):
     x, grad, weight, bias, running_mean, running_var = normal_case(rng, shape, dtype)
     weight, bias = (weight, bias) if affine else (None, None)
     images = shape[0]
@@ -184,7 +175,7 @@ def test_batch_normalisation(rng, shape, dtype, affine):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES[:4])
-def test_batch_normalisation_with_a_rectifier(rng, shape, dtype):
+def test_batch_normalisation_with_a_rectifier_is_both_functions(rng, shape, dtype):
     x, grad, weight, bias, _, _ = normal_case(rng, shape, dtype)
     bias -= dtype(1)
     x[0, 0, 0] = np.nan if shape[1] == 20 else 1
@@ -223,7 +214,7 @@ def test_an_infinite_number_spoils_its_channel_alone():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 5, 7, 7), (2, 9), (4, 1, 3000)])
-def test_sums_and_channels(rng, shape, dtype):
+def test_sums_and_channels_are_numpys(rng, shape, dtype):
     a, b = rng.standard_normal((2, *shape)).astype(dtype)
     for images in (0, shape[0]):
         y = a.copy()
@@ -247,29 +238,19 @@ def test_sums_and_channels(rng, shape, dtype):
         branches.copy_channels(a, b, 1)
 
 
-@pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="pages can't be protected here")
-@pytest.mark.parametrize("bits", NEEDED)
+@needs_guards
+@each_width
 def test_vectors_of_any_width_touch_no_page_beside_an_array(bits):
-    features = llvmlite.binding.get_host_cpu_features()
-    if not all(features.get(name) for name in NEEDED[bits]):
-        pytest.skip(f"the processor has no vectors of {bits} bits")
-    environment = {**os.environ, "FASTCONV_VECTOR_BITS": str(bits), "FASTCONV_NUM_THREADS": "2"}
-    arguments = [sys.executable, __file__, str(bits), "40"]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=600)
-    output = done.stdout.splitlines()[-1:]
-    assert (done.returncode, output) == (0, ["all right"]), f"{done.returncode} in {output}:\n{done.stderr}"
+    run_script(bits, __file__, bits, 40)
 
 
 def check_guarded(rng, side):
     """A drawn pooling, normalisation and sum beside guards, against the functions."""
-    from guarded import Guard  # here: it is a script that needs protected pages
-
     guard, dtype, tiles = Guard(side), DTYPES[int(rng.integers(2))], bool(rng.random() < 0.6)
     kernel, stride, padding, dilation, ceil, size = drawn_pooling(rng, tiles)
     n, c, rank = *(int(k) for k in rng.integers(1, 4, 2)), len(size)
-    drawn = f"{dtype.__name__} {(n, c, *size)} {kernel} {stride} {padding} {dilation} {ceil} {side}"
-    sys.stdout.write(drawn + "\n")
-    sys.stdout.flush()  # the last line tells which case ended the process
+    # The last line tells which case ended the process.
+    tell(f"{dtype.__name__} {(n, c, *size)} {kernel} {stride} {padding} {dilation} {ceil} {side}")
     x = rng.standard_normal((n, c, *size)).astype(dtype)
     shape = geometry.pooling(size, kernel, stride, padding, dilation, ceil)
     y, indices = getattr(F, f"max_pool{rank}d")(x, kernel, stride, padding, dilation, ceil, return_indices=True)
@@ -317,4 +298,4 @@ if __name__ == "__main__":
     seeded = np.random.default_rng(int(sys.argv[1]))
     for number in range(int(sys.argv[2])):
         check_guarded(seeded, ("before", "after")[number % 2])
-    sys.stdout.write("all right\n")
+    tell("all right")

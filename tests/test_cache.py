@@ -91,7 +91,7 @@ def test_frozen_values_and_options_tell_functions_apart(folder):
     assert cache.Store(d, folder).path((types.int32,), d.targetctx) not in names
 
 
-def test_what_cannot_be_told_apart_is_not_kept(folder):
+def test_what_cannot_be_told_apart_has_no_identity():
     dispatcher = njit(plus(3).py_func)
     dispatcher.py_func.__closure__[0].cell_contents = object()
     with pytest.raises(TypeError, match="is frozen in a kernel"):

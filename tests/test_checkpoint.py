@@ -53,7 +53,7 @@ def test_it_is_a_safetensors_file(path):
     np.testing.assert_array_equal(load_file(path)["model/0.weight"], STATE["model"]["0.weight"])
 
 
-def test_arrays_of_any_memory_layout(tmp_path):
+def test_arrays_of_any_memory_layout_are_written(tmp_path):
     array = np.asfortranarray(np.arange(12.0).reshape(3, 4))[::-1, ::2]
     array.flags.writeable = False
     checkpoint.write(tmp_path / "a", {"model": {"w": array}})
@@ -155,7 +155,7 @@ def test_a_missing_folder_is_an_error(tmp_path):
         checkpoint.write(tmp_path / "none" / "a", STATE)
 
 
-def test_without_safetensors(path, monkeypatch):
+def test_without_safetensors_the_extra_is_named(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(ImportError, match=r"pip install .fastconv\[app\]"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_datasets import write
+from idx_files import write
 
 import fastconv
 from fastconv import warmup
@@ -104,7 +104,7 @@ def test_the_threads_do_not_matter_and_are_set_back(digits):
     assert fastconv.get_num_threads() == before
 
 
-def test_the_backend(digits):
+def test_the_backend_is_the_one_that_was_asked_for(digits):
     options = ["train", "lenet", "--data", digits, "--epochs", "1"]
     assert main([*options, "--backend", "reference"]) == 0
     assert figures("runs/lenet")["backend"] == "reference"
@@ -156,7 +156,7 @@ def test_a_finished_run_can_have_more_epochs(digits):
         (["train", "lenet", "--seed", "-1"], "--seed: '-1': an integer of at least 0"),
         (["train", "lenet", "--threads", "0"], "--threads: '0': an integer of at least 1"),
         (["train", "lenet", "--backend", "tpu"], "--backend: invalid choice: 'tpu'"),
-        (["train", "lenet", "--backend", "cuda"], "the cuda backend is not part of this version"),
+        (["train", "lenet", "--backend", "cuda"], "the cuda backend .* can't run: no GPU; set FASTCONV_BACKEND=cpu"),
         (["train", "lenet", "--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["train", "lenet", "--data", "nowhere"], "name is 'nowhere': mnist5k, mnist, fashion-mnist are accepted"),
         (["train", "lenet", "--data", "empty"], "train-images-idx3-ubyte .* is in none of the folders empty"),
@@ -166,7 +166,9 @@ def test_a_finished_run_can_have_more_epochs(digits):
         (["train", "lenet", "--out", "digits"], "digits holds something already: give --resume"),
     ],
 )
-def test_wrong_arguments_are_one_line_and_status_2(digits, capsys, arguments, message):
+def test_wrong_arguments_are_one_line_and_status_2(digits, capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr("fastconv.backends.cuda._fault", lambda: ("no GPU", None))
+    fastconv.backends.load.cache_clear()
     for name in ("empty", "wide", "broken"):
         Path(name).mkdir()
     write(Path("wide"), size=(28, 30))
@@ -213,7 +215,7 @@ def test_a_full_disk_is_one_line_and_status_1(digits, capsys, monkeypatch):
     assert not Path("runs/lenet").exists()
 
 
-def test_without_the_extra(digits, capsys, monkeypatch):
+def test_without_the_extra_nothing_is_begun_and_its_name_is_told(digits, capsys, monkeypatch):
     def found(name):
         return None if name == "matplotlib" else find_spec(name)
 
@@ -223,7 +225,7 @@ def test_without_the_extra(digits, capsys, monkeypatch):
     assert not Path("runs/lenet").exists()
 
 
-def test_info(capsys):
+def test_info_tells_what_was_found(capsys):
     assert main(["info"]) == 0
     rows = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
     assert {
@@ -242,7 +244,7 @@ def test_info(capsys):
     assert "bits" in rows["vector"] or "unknown" in rows["vector"]
 
 
-def test_warmup(capsys, monkeypatch):
+def test_warmup_runs_every_job_and_tells_how_long_it_took(capsys, monkeypatch):
     ran = []
     monkeypatch.setattr(
         "fastconv.warmup.jobs", lambda dtypes: [(f"job {d}", lambda d=d: ran.append(d)) for d in dtypes]
@@ -271,13 +273,13 @@ def test_every_model_warms_up(name, monkeypatch):
     assert steps == [64, 1]
 
 
-def test_info_on_the_reference_backend(capsys):
+def test_info_names_the_reference_backend(capsys):
     with fastconv.use_backend("reference"):
         assert main(["info"]) == 0
     assert "reference" in capsys.readouterr().out
 
 
-def test_help(capsys):
+def test_help_names_every_option(capsys):
     assert main(["--help"]) == 0
     assert main(["train", "--help"]) == 0
     shown = capsys.readouterr().out
@@ -295,7 +297,7 @@ def test_help(capsys):
         assert option in shown
 
 
-def test_as_a_module():
+def test_the_package_runs_as_a_module():
     command = [sys.executable, "-m", "fastconv", "--help"]
     assert "train" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 

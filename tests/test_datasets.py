@@ -1,30 +1,16 @@
 import gzip
+import hashlib
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import idx, write
 
 from fastconv import datasets
 from fastconv.datasets import Split, sources
 from fastconv.datasets.idx import read_idx
 from fastconv.datasets.sources import FILES
-
-
-def idx(array):
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return header + array.astype(np.uint8).tobytes()
-
-
-def write(folder, train=20, test=10, size=(28, 28), packed=False, classes=10):
-    """A small set of four IDX files: its arrays by file name."""
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for name, count in zip(FILES, (train, train, test, test), strict=True):
-        array = rng.integers(0, 256, (count, *size)) if "images" in name else np.arange(count) % classes
-        arrays[name] = array.astype(np.uint8)
-        content = idx(arrays[name])
-        (folder / f"{name}{'.gz' * packed}").write_bytes(gzip.compress(content) if packed else content)
-    return arrays
 
 
 @pytest.fixture
@@ -43,7 +29,7 @@ def nowhere(monkeypatch, tmp_path):
     return empty
 
 
-def test_the_embedded_digits():
+def test_the_embedded_digits_are_split_evenly():
     data = datasets.load("mnist5k")
     assert (data.train.x.shape, data.train.x.dtype) == ((4000, 1, 28, 28), np.float32)
     assert (data.test.y.shape, data.test.y.dtype) == ((1000,), np.int64)
@@ -53,7 +39,7 @@ def test_the_embedded_digits():
     assert len(data.train) == 4000
 
 
-def test_normalisation():
+def test_pixels_are_normalised_as_asked():
     raw = datasets.load("mnist5k", normalize=None)
     unit = datasets.load("mnist5k", normalize="unit")
     standard = datasets.load("mnist5k")
@@ -67,13 +53,13 @@ def test_normalisation():
 
 
 def test_the_embedded_digits_keep_their_attribution():
-    text = (sources.Path(sources.__file__).parent / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    text = (Path(sources.__file__).parent / "ATTRIBUTION.md").read_text(encoding="utf-8")
     assert "CC BY-SA 3.0" in text
     assert "LeCun" in text
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_folder_by_its_path(tmp_path, packed):
+def test_a_folder_is_loaded_by_its_path(tmp_path, packed):
     arrays = write(tmp_path, packed=packed, classes=3)
     data = datasets.load(tmp_path, normalize=None)
     np.testing.assert_array_equal(data.train.x[:, 0], arrays[FILES[0]])
@@ -158,8 +144,6 @@ def test_a_published_set_must_be_what_was_published(tmp_path, nowhere):
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """A published set that is small: its folder, below tmp_path, and its checksums."""
-    import hashlib
-
     folder = tmp_path / "somewhere" / "fashion-mnist"
     folder.mkdir(parents=True)
     write(folder, packed=True)
@@ -220,7 +204,7 @@ def test_a_named_folder_is_the_only_one_that_is_looked_in(nowhere, small, tmp_pa
         datasets.load("fashion-mnist", folder=tmp_path / "bare")
 
 
-def test_without_pooch(nowhere, monkeypatch):
+def test_without_pooch_the_extra_is_named(nowhere, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(ImportError, match=r'pip install "fastconv\[app\]"'):
         datasets.load("mnist")
@@ -234,18 +218,18 @@ def test_without_pooch(nowhere, monkeypatch):
         (lambda: Split(np.zeros((3, 1, 2, 2)), np.zeros(2)), "x has 3 images, y 2 targets"),
     ],
 )
-def test_bad_arguments(call, message):
+def test_bad_arguments_are_told(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_targets_for_an_autoencoder():
+def test_the_targets_of_reconstruction_are_the_images():
     data = datasets.reconstruction(datasets.load("mnist5k", normalize="unit"))
     assert data.train.y is data.train.x
     assert data.test.y is data.test.x
 
 
-def test_targets_for_denoising():
+def test_denoising_adds_noise_to_the_images_and_keeps_them_as_targets():
     clean = datasets.load("mnist5k", normalize="unit")
     one, two = datasets.denoising(clean, 0.3, seed=1), datasets.denoising(clean, 0.3, seed=1)
     np.testing.assert_array_equal(one.train.x, two.train.x)
@@ -261,9 +245,7 @@ def test_denoising_wants_floats():
         datasets.denoising(datasets.load("mnist5k", normalize=None), 0.3)
 
 
-@pytest.mark.skipif(
-    not sources.Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="the system has no Fashion-MNIST"
-)
+@pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="the system has no Fashion-MNIST")
 def test_the_whole_fashion_mnist_of_the_system():
     data = datasets.load("fashion-mnist", folder="/usr/share/datasets", normalize=None)
     assert (len(data.train), len(data.test)) == (60000, 10000)

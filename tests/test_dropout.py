@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from differences import disguises
+from forms import disguises
 
 import fastconv.functional as F
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_keeps_and_scales(backend, rng, dtype):
+def test_what_is_kept_is_scaled(backend, rng, dtype):
     x = rng.standard_normal((20, 30)).astype(dtype) + dtype(3)
     y, mask = F.dropout(x, 0.25, rng=1, return_mask=True)
     assert y.dtype == dtype
@@ -29,7 +29,7 @@ def test_the_adjoint_is_the_gradient(backend, rng):
 
 
 @pytest.mark.parametrize("options", [{"p": 0.0}, {"p": 0.7, "training": False}, {"p": 1, "training": False}])
-def test_nothing_dropped(backend, rng, options):
+def test_p_of_zero_and_evaluation_drop_nothing(backend, rng, options):
     x = rng.standard_normal((3, 4))
     y, mask = F.dropout(x, **options, return_mask=True)
     np.testing.assert_array_equal(y, x)
@@ -37,7 +37,7 @@ def test_nothing_dropped(backend, rng, options):
     assert not np.shares_memory(x, y)
 
 
-def test_everything_dropped(backend):
+def test_p_of_one_drops_everything(backend):
     x = np.array([1.0, np.nan, np.inf])
     y, mask = F.dropout(x, 1.0, return_mask=True)
     assert y.tolist() == [0, 0, 0]
@@ -45,13 +45,13 @@ def test_everything_dropped(backend):
     assert F.dropout_input_grad(x, mask, 1.0).tolist() == [0, 0, 0]
 
 
-def test_what_is_kept_travels(backend):
+def test_nan_and_infinity_travel_where_they_are_kept(backend):
     x = np.array([np.nan, np.inf, -np.inf] * 10)
     y, mask = F.dropout(x, 0.5, rng=3, return_mask=True)
     np.testing.assert_array_equal(y, np.where(mask, x, 0))
 
 
-def test_randomness():
+def test_the_seed_fixes_what_is_dropped():
     x = np.ones(1000)
     np.testing.assert_array_equal(F.dropout(x, rng=7), F.dropout(x, rng=7))
     np.testing.assert_array_equal(F.dropout(x, rng=7), F.dropout(x, rng=np.random.default_rng(7)))
@@ -68,7 +68,7 @@ def test_the_mask_depends_on_neither_dtype_nor_backend(backend, dtype):
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_any_memory_layout(backend, rng):
+def test_every_memory_layout_gives_the_same_bits(backend, rng):
     x = rng.standard_normal((3, 5))
     expected, mask = F.dropout(x, rng=0, return_mask=True)
     for kind, disguised in disguises(x).items():
@@ -77,7 +77,7 @@ def test_any_memory_layout(backend, rng):
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), ()])
-def test_shapes_without_much_in_them(backend, shape):
+def test_arrays_of_no_number_or_one_keep_their_shape(backend, shape):
     y, mask = F.dropout(np.ones(shape), return_mask=True)
     assert y.shape == mask.shape == F.dropout_input_grad(y, mask).shape == shape
 
@@ -98,6 +98,6 @@ def test_shapes_without_much_in_them(backend, shape):
         (lambda: F.dropout_input_grad(np.ones(3), np.ones(3, bool), 2), ValueError, "p is 2"),
     ],
 )
-def test_bad_calls(call, error, message):
+def test_bad_calls_are_told(call, error, message):
     with pytest.raises(error, match=message):
         call()

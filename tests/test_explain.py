@@ -165,7 +165,7 @@ def test_the_innermost_loop_with_most_multiply_adds_is_found():
 @pytest.mark.parametrize(
     ("x_size", "weight_size"), [((0, 4, 9, 9), LAYER[1]), ((1, 0, 9, 9), (6, 0, 3, 3)), (LAYER[0], (0, 4, 3, 3))]
 )
-def test_nothing_is_explained_too(backend, x_size, weight_size):
+def test_calls_that_compute_nothing_are_explained_too(backend, x_size, weight_size):
     for suffix in explanation.PASSES:
         found = fc.explain(f"conv2d{suffix}", x_size, weight_size, measure=True, assembly=True)
         assert found.flops == found.speed == 0
@@ -216,22 +216,22 @@ def test_clear_cache_releases_workspaces_and_plans(rng):
     workspace.give(workspace.take(1 << 20))
     assert plans.planned.cache_info().currsize
     assert workspace._free
+    name = backends.backend_name()
     assert fc.clear_cache() is None
     assert not plans.planned.cache_info().currsize
     assert not workspace._free
-    name = backends.backend_name()
     np.testing.assert_array_equal(F.conv2d(x, weight, algorithm="direct"), y)
     assert backends.backend_name() == name
 
 
-def test_the_command(capsys):
+def test_the_command_prints_what_explain_gives(capsys):
     words = ["explain", "conv2d", "--input", "1x64x56x56", "--weight", "64x64x3x3", "--padding", "1"]
     assert main([*words, "--algorithm", "direct"]) == 0
     expected = str(fc.explain("conv2d", (1, 64, 56, 56), (64, 64, 3, 3), padding=1, algorithm="direct"))
     assert capsys.readouterr().out == expected + "\n"
 
 
-def test_the_commands_options(capsys):
+def test_the_command_takes_every_option(capsys):
     words = "explain conv_transpose2d --input 4x9x10 --weight 4x3x3x3 --stride 2x1 --padding 0:1x2 --dilation 2"
     more = "--output-padding 1 --groups 2 --dtype float64 --measure --assembly"
     assert main([*words.split(), *more.split()]) == 0
@@ -243,7 +243,7 @@ def test_the_commands_options(capsys):
 
 
 @pytest.mark.parametrize("padding", ["same", "valid", "2", "1x2"])
-def test_the_commands_padding(capsys, padding):
+def test_the_command_takes_every_form_of_padding(capsys, padding):
     assert main(["explain", "conv2d", "--input", "4x9x10", "--weight", "6x4x3x3", "--padding", padding]) == 0
     shown = padding.replace("1x2", "(1, 2)")
     assert f"padding {shown}," in capsys.readouterr().out

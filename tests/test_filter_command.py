@@ -84,7 +84,7 @@ def test_an_edge_from_black_to_white_is_white(folder):
     assert_array_equal(pixels("step-filtered.png"), white)
 
 
-def test_it_is_convolution(folder):
+def test_the_filter_is_flipped(folder):
     point = np.zeros((5, 5), np.uint8)
     point[2, 2] = 10
     Image.fromarray(point).save("point.png")
@@ -93,7 +93,7 @@ def test_it_is_convolution(folder):
     assert_array_equal(pixels("out.png")[1:4, 1:4], [[10, 20, 30], [40, 50, 60], [70, 80, 90]])
 
 
-def test_where_the_result_goes(folder, capsys):
+def test_the_result_goes_beside_the_picture_or_where_it_is_told(folder, capsys):
     run("grey.png --box 3")
     assert capsys.readouterr().out == "the filtered picture is grey-filtered.png\n"
     before = pixels("grey-filtered.png")
@@ -106,7 +106,7 @@ def test_where_the_result_goes(folder, capsys):
     assert Path("sub/out-filtered.png").exists()
 
 
-def test_pictures_of_other_kinds(folder):
+def test_pictures_of_other_kinds_are_taken_or_refused(folder):
     grey = Image.open("grey.png")
     grey.convert("1").save("bits.png")
     grey.convert("P").save("palette.png")
@@ -121,7 +121,7 @@ def test_pictures_of_other_kinds(folder):
     assert main(["filter", "cmyk.tif", "--box", "3"]) == 2
 
 
-def test_the_right_way_up_and_with_its_colours(folder):
+def test_a_picture_comes_out_the_right_way_up_and_with_its_profile(folder):
     turned = Image.open("rgb.png")
     exif = turned.getexif()
     exif[0x0112] = 6  # to be seen after a quarter turn clockwise
@@ -176,7 +176,7 @@ def test_wrong_arguments_are_one_line_and_status_2(folder, capsys, arguments, me
     assert not list(Path().glob("out*"))
 
 
-def test_without_pillow(folder, capsys, monkeypatch):
+def test_without_pillow_the_extra_is_named(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert main(["filter", "grey.png", "--sobel"]) == 1
     assert 'fastconv filter needs Pillow: pip install "fastconv[app]"' in capsys.readouterr().err

@@ -1,16 +1,13 @@
 """Filters on the processor: every width of vectors, algorithms that are found from the filter, memory."""
 
-import mmap
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import llvmlite.binding
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from test_guard_pages import NEEDED
+from vector_widths import each_width, needs_guards, run_script
 
 import fastconv as fc
 from fastconv import filters, ndimage
@@ -19,18 +16,10 @@ from fastconv.backends.cpu.filter_rank import factors, products, whole_bits
 DRAWS = 40
 
 
-@pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="pages can't be protected here")
-@pytest.mark.parametrize("bits", NEEDED)
+@needs_guards
+@each_width
 def test_drawn_filters_are_the_references_on_any_number_of_threads_and_touch_no_page_beside(bits):
-    features = llvmlite.binding.get_host_cpu_features()
-    if not all(features.get(name) for name in NEEDED[bits]):
-        pytest.skip(f"the processor has no vectors of {bits} bits")
-    environment = {**os.environ, "FASTCONV_VECTOR_BITS": str(bits), "FASTCONV_NUM_THREADS": "2"}
-    script = Path(__file__).with_name("drawn_filters.py")
-    arguments = [sys.executable, str(script), str(DRAWS), str(bits)]
-    run = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=600)
-    output = run.stdout.splitlines()[-1:]
-    assert (run.returncode, output) == (0, ["all right"]), f"{run.returncode} in {output}:\n{run.stderr}"
+    run_script(bits, Path(__file__).with_name("drawn_filters.py"), DRAWS, bits)
 
 
 def algorithm(shape, weights, dtype="float32", **options):
@@ -70,7 +59,7 @@ def test_zeros_around_a_filter_are_left_out(rng):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("count", [30, 120])
-def test_taps_that_lie_apart(rng, dtype, count):
+def test_taps_that_lie_apart_sum_right(rng, dtype, count):
     x, weights = rng.random((50, 200)).astype(dtype), np.zeros((2, 21, 33))
     weights.flat[rng.permutation(weights.size)[:count]] = rng.random(count)
     weights[0, 0, 0] = weights[1, -1, -1] = 1
@@ -85,7 +74,7 @@ def test_taps_that_lie_apart(rng, dtype, count):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("taps", [(5, 7, 6), (9, 1, 9), (1, 9, 9), (9, 9, 1), (3, 2, 3, 4)])
-def test_a_volumes_filter_that_is_a_product_of_lines(rng, dtype, taps):
+def test_a_volumes_filter_that_is_a_product_of_lines_is_found_and_right(rng, dtype, taps):
     lines = [rng.uniform(0.1, 1, count) for count in taps]
     weights = lines[0]
     for line in lines[1:]:
@@ -139,7 +128,7 @@ def test_the_bits_of_whole_sums():
 @pytest.mark.parametrize("taps", [99, 70])
 @pytest.mark.parametrize("mode", ["reflect", "constant", "wrap"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_large_filters_by_fourier_transforms(rng, taps, mode, dtype):
+def test_large_filters_by_fourier_transforms_are_right(rng, taps, mode, dtype):
     x, weights = rng.standard_normal((311, 297)).astype(dtype), rng.standard_normal((taps, taps - 5))
     assert algorithm(x.shape, weights, dtype, mode=mode) == "fft"
     y = ndimage.correlate(x, weights, mode=mode, cval=1.5, origin=(3, -4))
@@ -188,7 +177,6 @@ y = ndimage.gaussian_filter(x, 2)
 ndimage.correlate(x, weights, output=y)
 print((peak() - before) / (x.nbytes + y.nbytes))
 """
-    resource = pytest.importorskip("resource")
-    assert resource
+    pytest.importorskip("resource")
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert float(run.stdout) < 0.8  # of both: the result is half, x was there before

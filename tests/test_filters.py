@@ -14,7 +14,7 @@ def convolve(image, kernel):
     return F.conv2d(image[None, None], kernel[None, None])[0, 0]
 
 
-def test_the_course_gaussian():
+def test_the_course_gaussian_is_the_density():
     kernel = filters.gaussian_kernel(23, 3.8)
     assert kernel.shape == (23, 23)
     assert kernel[11, 11] == kernel.max() == pytest.approx(1 / (2 * np.pi * 3.8**2))
@@ -39,14 +39,14 @@ def test_the_course_sobel_filters_see_their_edges(backend):
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("name", ["sobel", "prewitt"])
-def test_they_are_scipys(name, axis, rng):
+def test_sobel_and_prewitt_are_scipys(name, axis, rng):
     image = rng.standard_normal((7, 8))
     kernel = getattr(filters, f"{name}_kernel")(axis)
     expected = getattr(ndimage, name)(image, axis)
     assert_allclose(convolve(image, kernel), expected[1:-1, 1:-1], rtol=1e-12, atol=1e-12)
 
 
-def test_laplace_and_box(rng):
+def test_laplace_and_box_are_scipys(rng):
     image = rng.standard_normal((7, 8))
     assert_allclose(convolve(image, filters.laplace_kernel()), ndimage.laplace(image)[1:-1, 1:-1], atol=1e-12)
     assert_allclose(convolve(image, filters.box_kernel(3)), ndimage.uniform_filter(image, 3)[1:-1, 1:-1], atol=1e-12)

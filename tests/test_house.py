@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up; a module imports only from floors below its own, or from its own.
 FLOORS = [
     {"errors", "files", "memory", "typing"},
-    {"arguments", "geometry", "algorithms", "borders", "graph", "threads", "transforms"},
+    {"arguments", "geometry", "algorithms", "borders", "graph", "precision", "threads", "transforms"},
     {"backends", "placement"},
     {"binding", "filters", "functional", "rewrites"},
     {"explanation", "signal", "ndimage", "template", "nn"},
@@ -93,8 +93,8 @@ def test_every_folder_is_installed():
 def test_the_public_names():
     assert set(fastconv.__all__) >= {
         "BackendUnavailableError", "backend_name", "clear_cache", "datasets", "explain", "filters", "find_template",
-        "functional", "get_algorithm", "get_num_threads", "match_template", "models", "ndimage", "nn", "optim",
-        "set_algorithm", "set_num_threads", "signal", "training", "use_backend",
+        "functional", "get_algorithm", "get_num_threads", "get_precision", "match_template", "models", "ndimage", "nn",
+        "optim", "set_algorithm", "set_num_threads", "set_precision", "signal", "training", "use_backend",
     }  # fmt: skip
     assert all(hasattr(fastconv, name) for name in fastconv.__all__)
 

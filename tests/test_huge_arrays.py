@@ -28,7 +28,7 @@ def signal():
     return x
 
 
-def test_forward(signal):
+def test_forward_is_right_beyond_2_31_numbers(signal):
     y = F.conv1d(signal, np.array([[[1, 10, 100]]], np.float32), stride=STRIDE)
     expected = np.zeros_like(y)
     for number, place in enumerate(places()):
@@ -36,7 +36,7 @@ def test_forward(signal):
     assert_array_equal(y, expected)
 
 
-def test_weight_gradient(signal):
+def test_the_weights_gradient_is_right_beyond_2_31_numbers(signal):
     grad = np.arange(1, (LENGTH - 3) // STRIDE + 2, dtype=np.float32)[None, None]
     expected = np.zeros(3)
     for number, place in enumerate(places()):
@@ -45,7 +45,7 @@ def test_weight_gradient(signal):
     assert_array_equal(found[0, 0], expected)
 
 
-def test_channels_and_images_that_lie_beyond(signal):
+def test_channels_and_images_beyond_2_31_numbers_are_right(signal):
     half = LENGTH // 2
     x = signal[0, 0, : 2 * half].reshape(2, 1, half)
     y = F.conv1d(x, np.ones((1, 1, 1), np.float32), stride=half - 1)

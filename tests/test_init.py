@@ -20,7 +20,7 @@ FAN_IN, FAN_OUT = 32 * 25, 64 * 25
         ("he_uniform", sqrt(6 / FAN_IN)),
     ],
 )
-def test_uniform_rules(rule, bound, rng):
+def test_uniform_rules_fill_their_bounds(rule, bound, rng):
     weight = getattr(init, rule)(SHAPE, rng)
     assert weight.shape == SHAPE
     assert np.abs(weight).max() <= bound
@@ -32,13 +32,13 @@ def test_uniform_rules(rule, bound, rng):
 @pytest.mark.parametrize(
     ("rule", "deviation"), [("xavier_normal", sqrt(2 / (FAN_IN + FAN_OUT))), ("he_normal", sqrt(2 / FAN_IN))]
 )
-def test_normal_rules(rule, deviation, rng):
+def test_normal_rules_have_their_deviation(rule, deviation, rng):
     weight = getattr(init, rule)(SHAPE, rng)
     assert weight.std() == pytest.approx(deviation, rel=0.016)  # 5 standard errors
     assert np.mean(np.abs(weight) < deviation) == pytest.approx(0.6827, abs=0.01)
 
 
-def test_fans():
+def test_fans_by_hand():
     assert init.fans((120, 400)) == (400, 120)
     assert init.fans((6, 1, 3, 3)) == (9, 54)
     with pytest.raises(ValueError, match=r"shape is \(3,\): at least 2 axes"):
@@ -85,7 +85,7 @@ def test_float64_begins_with_the_same_numbers():
     assert np.array_equal(single.weight.data, double.weight.data.astype(np.float32))
 
 
-def test_bad_arguments():
+def test_bad_arguments_are_told():
     names = "'pytorch', 'xavier_uniform', 'xavier_normal', 'he_uniform', 'he_normal'"
     with pytest.raises(ValueError, match=f"init is 'kaiming': one of {names} is accepted"):
         nn.Linear(3, 2, init="kaiming")

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
-from differences import disguises
+from forms import FORMS, disguises
 from hypothesis import given
 from hypothesis import strategies as st
+from thread_counts import assert_same_on_threads
 
 import fastconv as fc
 import fastconv.functional as F
+
+ONE = np.ones
 
 
 def test_by_hand(backend):
@@ -29,7 +32,7 @@ def drawn(size, seed):
 
 
 @given(sizes, st.integers(0, 2**32 - 1))
-def test_cpu_is_the_reference(size, seed):
+def test_cpu_equals_reference(size, seed):
     x, weight, bias, grad = drawn(size, seed)
     results = []
     for backend in ("reference", "cpu"):
@@ -49,7 +52,7 @@ def test_cpu_is_the_reference(size, seed):
 
 @pytest.mark.parametrize("name", ["reference", "cpu"])
 @given(sizes, st.integers(0, 2**32 - 1))
-def test_adjoint(name, size, seed):
+def test_gradients_are_adjoint(name, size, seed):
     """<linear(x, w), g> = <x, input_grad> = <w, weight_grad>, and <b, bias_grad> is the bias's part of it."""
     x, weight, bias, grad = drawn(size, seed)
     with fc.use_backend(name):
@@ -62,7 +65,7 @@ def test_adjoint(name, size, seed):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_lower_precisions(backend, rng, dtype):
+def test_lower_precisions_are_right_to_rounding(backend, dtype):
     x, weight, bias, grad = (a.astype(dtype) for a in drawn(((5, 3), 37, 19), 1))
     exact = [a.astype(np.float64) for a in (x, weight, bias, grad)]
     for function, arguments in [
@@ -77,14 +80,23 @@ def test_lower_precisions(backend, rng, dtype):
         np.testing.assert_allclose(found, expected, rtol=0, atol=32 * np.finfo(dtype).eps)  # values up to about 20
 
 
-def test_any_memory_layout(backend, rng):
+def test_every_memory_layout_gives_the_same(backend):
     x, weight, _, grad = drawn(((6,), 9, 7), 3)
     expected = F.linear(x, weight), F.linear_input_grad(weight, grad), F.linear_weight_grad(x, grad)
-    for kind in ("read-only", "Fortran", "reversed"):
+    for kind in FORMS:
         a, w, g = (disguises(array)[kind] for array in (x, weight, grad))
         found = F.linear(a, w), F.linear_input_grad(w, g), F.linear_weight_grad(a, g)
         for value, exact in zip(found, expected, strict=True):
             np.testing.assert_allclose(value, exact, rtol=1e-14, atol=1e-14)  # NumPy's product may sum in another order
+
+
+@pytest.mark.parametrize("rows", [1, 4, 8, 33])
+def test_sums_of_nothing_are_the_bias_or_zeros(backend, rows):
+    bias = np.array([1.0, -2.0, 3.0])
+    np.testing.assert_array_equal(F.linear(ONE((rows, 0)), ONE((3, 0)), bias), np.tile(bias, (rows, 1)))
+    np.testing.assert_array_equal(F.linear(ONE((rows, 0)), ONE((3, 0))), np.zeros((rows, 3)))
+    np.testing.assert_array_equal(F.linear_input_grad(ONE((0, 5)), ONE((rows, 0))), np.zeros((rows, 5)))
+    np.testing.assert_array_equal(F.linear_weight_grad(ONE((0, rows)), ONE((0, 3))), np.zeros((3, rows)))
 
 
 def test_nan_and_infinity_travel(backend):
@@ -93,20 +105,11 @@ def test_nan_and_infinity_travel(backend):
     np.testing.assert_array_equal(y, [[np.nan, np.inf, -np.inf], [np.nan, np.nan, np.nan]])
 
 
-def test_results_do_not_depend_on_threads(rng):
+def test_results_do_not_depend_on_threads():
     x, weight, _, grad = drawn(((33,), 1500, 45), 5)
-    results = []
-    try:
-        for count in (1, 2):
-            fc.set_num_threads(count)
-            results.append([F.linear(x, weight), F.linear_input_grad(weight, grad), F.linear_weight_grad(x, grad)])
-    finally:
-        fc.set_num_threads(None)
-    for one, two in zip(*results, strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
-ONE = np.ones
+    assert_same_on_threads(
+        lambda: [F.linear(x, weight), F.linear_input_grad(weight, grad), F.linear_weight_grad(x, grad)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,6 @@ ONE = np.ones
         (lambda: F.linear_bias_grad(ONE(())), ValueError, "grad_output is one number"),
     ],
 )
-def test_bad_calls(call, error, message):
+def test_bad_calls_are_told(call, error, message):
     with pytest.raises(error, match=message):
         call()

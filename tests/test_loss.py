@@ -2,9 +2,11 @@ import warnings
 
 import numpy as np
 import pytest
-from differences import TOLERANCE, central_difference, disguises
+from differences import TOLERANCE, central_difference
+from forms import FORMS, disguises
 from hypothesis import given
 from hypothesis import strategies as st
+from thread_counts import assert_same_on_threads
 
 import fastconv as fc
 import fastconv.functional as F
@@ -75,7 +77,9 @@ def test_gradient_is_the_central_difference(backend, rng, name, reduction, shape
 @reduced
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize(("weighted", "label_smoothing"), [(False, 0.0), (True, 0.0), (True, 0.2), (False, 1.0)])
-def test_cross_entropy_gradient(backend, rng, shape, reduction, soft, weighted, label_smoothing):
+def test_cross_entropys_gradient_is_the_central_difference(
+    backend, rng, shape, reduction, soft, weighted, label_smoothing
+):
     x, pixels = rng.standard_normal(shape), shape[:-1][:0] if len(shape) == 1 else (shape[0], *shape[2:])
     target = rng.random(shape) if soft else rng.integers(0, 4, pixels)
     options = {
@@ -97,7 +101,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pairwise
 @given(shape=shapes, start=seeds, reduction=st.sampled_from(REDUCTIONS))
-def test_cpu_is_the_reference(name, shape, start, reduction):
+def test_cpu_equals_reference(name, shape, start, reduction):
     rng = np.random.default_rng(start)
     x, target, options = pair(rng, name, shape)
     grad_output, results = seed(rng, reduction, shape), []
@@ -119,7 +123,7 @@ def test_cpu_is_the_reference(name, shape, start, reduction):
     soft=st.booleans(),
     infinite=st.booleans(),
 )
-def test_cross_entropy_on_cpu_is_the_reference(shape, start, reduction, label_smoothing, weighted, soft, infinite):
+def test_cross_entropy_on_cpu_equals_reference(shape, start, reduction, label_smoothing, weighted, soft, infinite):
     rng = np.random.default_rng(start)
     x = rng.standard_normal(shape) * 3
     x = np.where(infinite & (rng.random(shape) < 0.2), -INF, x)
@@ -142,7 +146,7 @@ def test_cross_entropy_on_cpu_is_the_reference(shape, start, reduction, label_sm
 
 @pairwise
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_dtypes(backend, rng, name, dtype):
+def test_losses_and_gradients_have_the_inputs_dtype(backend, rng, name, dtype):
     x, target, options = pair(rng, name, (4, 5))
     low = [a.astype(dtype) for a in (x, target)]
     lower = {k: v.astype(dtype) for k, v in options.items()}
@@ -156,7 +160,7 @@ def test_dtypes(backend, rng, name, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_cross_entropy_dtypes(backend, rng, dtype):
+def test_cross_entropy_and_its_gradient_have_the_scores_dtype(backend, rng, dtype):
     x, target = rng.standard_normal((6, 4)).astype(dtype), rng.integers(0, 4, 6)
     loss = F.cross_entropy(x, target)
     assert isinstance(loss, np.generic)
@@ -193,7 +197,7 @@ def test_nan_travels(backend, name):
     assert np.isnan(grads).tolist() == [True, True, False]
 
 
-def test_cross_entropy_of_nan(backend):
+def test_nan_stays_in_its_sample_of_cross_entropy(backend):
     x = np.array([[NAN, 0.0], [1.0, 0.0]])
     assert np.isnan(F.cross_entropy(x, np.array([1, 1]), reduction="none")).tolist() == [True, False]
     assert np.isnan(F.cross_entropy(x, np.array([1, 1])))
@@ -218,7 +222,7 @@ def test_the_mean_of_nothing_is_nan(backend):
         assert F.cross_entropy_input_grad(None, np.ones((2, 3)), ignored).tolist() == [[0] * 3] * 2
 
 
-def test_grad_output(backend):
+def test_gradients_are_proportional_to_grad_output(backend):
     x, target = np.array([1.0, 2.0]), np.zeros(2)
     one = F.mse_loss_input_grad(None, x, target)
     for number in (1, 1.0, np.float32(1), np.array(1.0)):
@@ -226,7 +230,7 @@ def test_grad_output(backend):
     np.testing.assert_array_equal(F.mse_loss_input_grad(-3.0, x, target), -3 * one)
 
 
-def test_any_memory_layout(backend, rng):
+def test_every_memory_layout_gives_the_same_bits(backend, rng):
     x, target, options = pair(rng, "binary_cross_entropy_with_logits", (3, 4))
     classes = rng.integers(0, 4, (3, 5))
     scores = rng.standard_normal((3, 4, 5))
@@ -234,7 +238,7 @@ def test_any_memory_layout(backend, rng):
         F.binary_cross_entropy_with_logits_input_grad(None, x, target, **options),
         F.cross_entropy_input_grad(None, scores, classes),
     )
-    for kind in ("read-only", "Fortran", "reversed"):
+    for kind in FORMS:
         strange = {key: disguises(value)[kind] for key, value in options.items()}
         a, b, c, d = (disguises(array)[kind] for array in (x, target, scores, classes))
         found = (
@@ -247,14 +251,8 @@ def test_any_memory_layout(backend, rng):
 
 def test_results_do_not_depend_on_threads(rng):
     x, target = rng.standard_normal((2, 70, 1000)).astype(np.float32)
-    classes, results = rng.integers(0, 70, 1000), []
-    try:
-        for count in (1, 2):
-            fc.set_num_threads(count)
-            results.append([F.mse_loss(x, target), F.l1_loss(x, target), F.cross_entropy(x.T, classes)])
-    finally:
-        fc.set_num_threads(None)
-    assert results[0] == results[1]
+    classes = rng.integers(0, 70, 1000)
+    assert_same_on_threads(lambda: [F.mse_loss(x, target), F.l1_loss(x, target), F.cross_entropy(x.T, classes)])
 
 
 X, T, CLASSES = np.full((2, 3), 0.5), np.full((2, 3), 0.5), np.array([0, 2])
@@ -312,6 +310,6 @@ PROBABILITY = F.binary_cross_entropy
         ),
     ],
 )
-def test_bad_calls(call, error, message):
+def test_bad_calls_are_told(call, error, message):
     with pytest.raises(error, match=message):
         call()

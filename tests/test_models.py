@@ -20,7 +20,7 @@ def count(model):
 
 
 @pytest.mark.parametrize("name", FACTORIES)
-def test_shapes_and_dtypes(name, backend):
+def test_outputs_have_their_shape_and_dtype(name, backend):
     factory, y_shape = FACTORIES[name]
     for dtype in (np.float32, np.float64):
         model = factory(seed=0, dtype=dtype)
@@ -60,7 +60,7 @@ def test_lenet_by_hand():
     assert list(model.state_dict()) == [f"{i}.{name}" for i in (0, 3, 7, 9, 11) for name in ("weight", "bias")]
 
 
-def test_lenet_classes():
+def test_lenet_has_as_many_outputs_as_classes():
     assert models.lenet(classes=26).output_shape((1, 1, 28, 28)) == (1, 26)
     with pytest.raises(ValueError, match="out_features is 0"):
         models.lenet(classes=0)

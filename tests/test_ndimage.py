@@ -19,7 +19,7 @@ def test_signatures_are_scipys(name):
     assert describe(ours) == describe(theirs)
 
 
-def test_the_names():
+def test_the_public_names():
     assert set(ndimage.__all__) == {
         "convolve", "convolve1d", "correlate", "correlate1d", "gaussian_filter", "gaussian_filter1d",
         "gaussian_gradient_magnitude", "gaussian_laplace", "generic_gradient_magnitude", "generic_laplace", "laplace",
@@ -72,7 +72,7 @@ def test_the_course_gaussian_is_the_filter_given_as_a_matrix(backend, rng):
         ("grid-constant", [9, 9, 9, 1, 2, 3, 4, 9, 9, 9]),
     ],
 )
-def test_beyond_the_edges(mode, row, backend):
+def test_what_lies_beyond_the_edges_by_hand(mode, row, backend):
     for shift in range(7):  # a single tap moves the row
         tap = np.eye(7)[shift]
         assert_array_equal(ndimage.correlate1d(ROW, tap, mode=mode, cval=9), row[shift : shift + 4])
@@ -99,7 +99,7 @@ def test_bool_is_0_or_1(name, backend):
     assert_array_equal(y.view(np.uint8), 1)
 
 
-def test_moving_extremes(backend):
+def test_moving_extremes_by_hand(backend):
     row = [2, 8, 0, 4, 1, 9, 9, 0]
     assert_array_equal(ndimage.maximum_filter1d(row, 3), [8, 8, 8, 4, 9, 9, 9, 9])
     assert_array_equal(ndimage.minimum_filter(row, 3), [2, 0, 0, 0, 1, 1, 0, 0])
@@ -107,7 +107,7 @@ def test_moving_extremes(backend):
     assert_array_equal(ndimage.minimum_filter(row, 3, mode="constant", cval=-1), [-1, 0, 0, 0, 1, 1, 0, -1])
 
 
-def test_box_and_laplace(backend):
+def test_box_and_laplace_by_hand(backend):
     image = np.zeros((5, 5))
     image[2, 2] = 9
     assert_allclose(ndimage.uniform_filter(image)[1:4, 1:4], np.ones((3, 3)))
@@ -168,7 +168,7 @@ def test_nan_stays_in_a_running_sum(backend):
     assert_array_equal(np.isnan(ndimage.uniform_filter1d(x, 3)), [False] + [True] * 6)
 
 
-def test_filters_much_longer_than_the_image(backend, rng):
+def test_filters_much_longer_than_the_image_are_scipys(backend, rng):
     for extent in (1, 2, 3):
         x, weights = rng.standard_normal(extent), rng.standard_normal(25)
         for mode in ("reflect", "mirror", "wrap", "nearest", "constant"):
@@ -179,7 +179,7 @@ def test_filters_much_longer_than_the_image(backend, rng):
 
 @pytest.mark.parametrize("name", ["laplace", "gaussian_laplace", "gaussian_gradient_magnitude"])
 @pytest.mark.parametrize("dtype", ["i4", "f4", "c16"])
-def test_sums_of_derivatives_in_place(name, dtype, backend, rng):
+def test_sums_of_derivatives_in_place_are_scipys(name, dtype, backend, rng):
     x = (rng.standard_normal((6, 7)) * 50).astype(dtype)
     arguments = () if name == "laplace" else (1.0,)
     expected = getattr(scipy_ndimage, name)(x, *arguments)
@@ -188,14 +188,14 @@ def test_sums_of_derivatives_in_place(name, dtype, backend, rng):
     assert_allclose(x, expected, rtol=1e-5, atol=1e-4 if dtype == "f4" else 1e-12)
 
 
-def test_complex_products_in_place(backend, rng):
+def test_complex_products_in_place_are_scipys(backend, rng):
     x, weights = rng.standard_normal((2, 5, 6)), rng.standard_normal((2, 3, 3))
     x, weights = x[0] + 1j * x[1], weights[0] + 1j * weights[1]
     expected = scipy_ndimage.correlate(x, weights)
     assert_allclose(ndimage.correlate(x, weights, output=x), expected, atol=1e-12)
 
 
-def test_an_output_that_overlaps(backend, rng):
+def test_an_output_that_overlaps_the_input_is_right(backend, rng):
     whole = rng.standard_normal((9, 7))
     expected = scipy_ndimage.gaussian_filter(whole[:-1].copy(), 1.0)
     ndimage.gaussian_filter(whole[:-1], 1.0, output=whole[1:])
@@ -204,7 +204,7 @@ def test_an_output_that_overlaps(backend, rng):
 
 @pytest.mark.parametrize("name", ["generic_laplace", "generic_gradient_magnitude"])
 @pytest.mark.parametrize("dtype", ["i2", "f8"])
-def test_generic_sums(name, dtype, backend, rng):
+def test_generic_sums_are_scipys(name, dtype, backend, rng):
     def derivative(module):
         def along(x, axis, output, mode, cval, taps, origin=0):
             return module.correlate1d(x, taps, axis, output, mode, cval, origin)
@@ -339,7 +339,7 @@ def test_bad_calls_are_told(call, error, message):
         call()
 
 
-def test_a_read_only_output_and_a_size_beside_a_footprint():
+def test_a_read_only_output_and_a_size_beside_a_footprint_are_told():
     frozen = np.zeros((4, 5))
     frozen.flags.writeable = False
     with pytest.raises(ValueError, match="output is read-only: a writeable array is accepted"):

@@ -7,13 +7,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+from differences import STEP
 from layers import LAYERS, MODELS
 from numpy.testing import assert_allclose
 
 import fastconv as fc
 from fastconv import nn
-
-STEP = 1e-6
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +69,7 @@ class Loss:
 
 
 @pytest.mark.parametrize(("case", "name"), CHECKS)
-def test_gradient_of_a_layer(case, name, backend):
+def test_a_layers_gradient_is_the_central_difference(case, name, backend):
     loss = Loss(case)
     expected, array = np.empty(loss.array(name).shape), loss.array(name)
     for i in np.ndindex(array.shape):
@@ -90,7 +89,7 @@ def model_gradients(case, backend):
 
 
 @pytest.mark.parametrize(("case", "name"), MODEL_CHECKS)
-def test_gradient_of_a_model(case, name, backend, rng):
+def test_a_models_gradient_is_the_slope_along_a_direction(case, name, backend, rng):
     loss, gradients = model_gradients(case, backend)
     array = loss.array(name)
     direction = rng.standard_normal(array.shape)

@@ -14,7 +14,7 @@ def test_output_shape_is_that_of_forward(case, backend):
     layer = case.make()
     y = layer(case.x())
     assert y.dtype == np.float64
-    if len(case.x_shape) == 3 and case.name == "Conv2d-one-image":
+    if case.name == "Conv2d-one-image":
         assert y.shape == layer.output_shape((1, *case.x_shape))[1:]
     else:
         assert y.shape == layer.output_shape(case.x_shape)
@@ -22,7 +22,7 @@ def test_output_shape_is_that_of_forward(case, backend):
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=str)
-def test_float32(case, backend):
+def test_float32_stays_float32(case, backend):
     layer = case.make()
     for parameter in layer.parameters():
         parameter.data = parameter.data.astype(np.float32)
@@ -87,7 +87,7 @@ def test_backward_needs_a_forward_for_each(case, backend):
     ],
     ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
 )
-def test_repr(layer, text):
+def test_reprs_say_what_is_not_the_default(layer, text):
     assert repr(layer) == text
 
 
@@ -108,7 +108,7 @@ def test_layers_are_their_operations(backend, rng):
     assert_allclose(nn.Sequential(nn.Flatten(), nn.Softmax(1))(x).sum(axis=1), 1)
 
 
-def test_dropout(backend):
+def test_dropout_drops_a_part_in_training_and_nothing_in_evaluation(backend):
     layer, x = nn.Dropout(0.25, rng=0), np.ones((100, 100))
     y = layer(x)
     assert set(np.unique(y)) == {0.0, 4 / 3}
@@ -212,12 +212,12 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "error", "message"), BAD, ids=[f"{i}: {row[2]}" for i, row in enumerate(BAD)])
-def test_bad_arguments(make, error, message):
+def test_bad_arguments_are_told(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
 
-def test_bad_inputs(backend):
+def test_bad_inputs_are_told(backend):
     with pytest.raises(ValueError, match="weight has 1 input channels, x has 3"):
         nn.Conv2d(1, 6, 3)(np.zeros((1, 3, 8, 8), np.float32))
     with pytest.raises(TypeError, match="weight is float32, x is float64"):

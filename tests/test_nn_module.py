@@ -1,6 +1,7 @@
 """Modules: parameters, names, state_dict, modes, random state, summary, files."""
 
 import json
+import sys
 import threading
 from contextvars import copy_context
 
@@ -48,7 +49,7 @@ def test_names_and_order_are_pytorchs():
     assert net.state_dict()["second.1.num_batches_tracked"].dtype == np.int64
 
 
-def test_a_module_of_ones_own(backend):
+def test_a_module_of_ones_own_trains_all_its_parameters(backend):
     net, x = Net(), np.ones((2, 1, 3, 3), np.float32)
     y = net(x)
     assert net.backward(np.ones_like(y)).shape == x.shape
@@ -57,7 +58,7 @@ def test_a_module_of_ones_own(backend):
 
 
 @pytest.mark.parametrize("case", LAYERS + MODELS, ids=str)
-def test_state_dict_round_trip(case, backend, rng):
+def test_a_state_dict_makes_another_model_the_same(case, backend, rng):
     source, target, x = case.make(), case.make(), case.x()
     for parameter in target.parameters():
         parameter.data += rng.standard_normal(parameter.shape)
@@ -172,13 +173,13 @@ def test_random_state_survives_json(bits, backend):
     assert_array_equal(first(x), second(x))
 
 
-def test_random_state_of_another_network():
+def test_a_random_state_of_another_network_is_told():
     with pytest.raises(ValueError, match=r"state is of \[\]: one of \['0'\] is accepted"):
         nn.Sequential(nn.Dropout()).load_random_state({})
     assert models.lenet().random_state() == {}
 
 
-def test_parameters():
+def test_a_parameter_copies_its_values_and_checks_its_gradients():
     values = np.array([1.0, 2.0])
     parameter = nn.Parameter(values)
     values[0] = 7
@@ -229,7 +230,7 @@ def test_summary_names_the_layer_that_does_not_fit():
         network.summary(3)
 
 
-def test_files(tmp_path, backend):
+def test_a_saved_model_loads_into_another(tmp_path, backend):
     first, second = Net(), Net()
     first(np.ones((2, 1, 3, 3), np.float32))
     first.save(tmp_path / "net.safetensors")
@@ -239,7 +240,7 @@ def test_files(tmp_path, backend):
     assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
 
 
-def test_a_file_that_is_not_whole(tmp_path):
+def test_a_file_that_is_not_whole_is_told(tmp_path):
     path = tmp_path / "net.safetensors"
     Net().save(path)
     path.write_bytes(path.read_bytes()[:-8])
@@ -267,7 +268,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_files_need_safetensors(tmp_path, monkeypatch):
     for name in ("safetensors", "safetensors.numpy"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
     message = r"need safetensors: pip install 'fastconv\[app\]'"
     with pytest.raises(ImportError, match=message):
         nn.Linear(2, 1).save(tmp_path / "net.safetensors")

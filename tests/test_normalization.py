@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
-from differences import TOLERANCE, central_difference, disguises
+from differences import TOLERANCE, central_difference
+from forms import FORMS, disguises
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from thread_counts import assert_same_on_threads
 
 import fastconv as fc
 import fastconv.functional as F
@@ -53,7 +55,7 @@ def test_a_trained_batch_has_mean_0_and_variance_1(backend, rng, shape):
     np.testing.assert_allclose(y.var(axis=others), 1, rtol=1e-10)
 
 
-def test_without_running_values(backend, rng):
+def test_without_running_values_the_batchs_are_used(backend, rng):
     x, *_ = arguments(rng, (4, 3))
     y, statistics = F.batch_norm(x, None, None, training=True, return_statistics=True)
     np.testing.assert_allclose(statistics.mean, x.mean(axis=0), rtol=1e-13)
@@ -82,7 +84,7 @@ def test_gradients_are_central_differences(backend, rng, shape, training):
     affine=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_cpu_is_the_reference(shape, training, affine, seed):
+def test_cpu_equals_reference(shape, training, affine, seed):
     assume(not (training and shape[0] * shape[2] * shape[3] == 1))
     x, grad, mean, var, weight, bias = arguments(np.random.default_rng(seed), shape)
     weight, bias = (weight, bias) if affine else (None, None)
@@ -99,7 +101,7 @@ def test_cpu_is_the_reference(shape, training, affine, seed):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("training", [False, True])
-def test_lower_precisions(backend, rng, dtype, training):
+def test_lower_precisions_are_right_to_rounding(backend, rng, dtype, training):
     x, grad, mean, var, weight, bias = (a.astype(dtype) for a in arguments(rng, (8, 3, 4)))
     exact = [a.astype(np.float64) for a in (x, mean, var, weight, bias)]
     y, used = F.batch_norm(x, mean, var, weight, bias, training, return_statistics=True)
@@ -115,7 +117,7 @@ def test_inputs_are_left_alone_in_any_memory_layout(backend, rng):
     expected = F.batch_norm(x, mean, var, weight, bias, True)
     _, used = F.batch_norm(x, mean, var, training=True, return_statistics=True)
     expected_grad = F.batch_norm_input_grad(grad, x, used.mean, used.var, weight, True)
-    for kind in ("read-only", "Fortran", "reversed"):
+    for kind in FORMS:
         given_ = [disguises(a)[kind] for a in (x, mean, var, weight, bias)]
         kept = [a.copy() for a in given_]
         np.testing.assert_array_equal(F.batch_norm(*given_, training=True), expected)
@@ -156,16 +158,12 @@ def test_nan_stays_in_its_channel(backend, rng):
 
 def test_results_do_not_depend_on_threads(rng):
     x, grad, mean, var, weight, _ = (a.astype(np.float32) for a in arguments(rng, (6, 5, 700)))
-    results = []
-    try:
-        for count in (1, 2):
-            fc.set_num_threads(count)
-            y, used = F.batch_norm(x, mean, var, weight, training=True, return_statistics=True)
-            results.append([y, *used, F.batch_norm_input_grad(grad, x, used.mean, used.var, weight, True)])
-    finally:
-        fc.set_num_threads(None)
-    for one, two in zip(*results, strict=True):
-        np.testing.assert_array_equal(one, two)
+
+    def call():
+        y, used = F.batch_norm(x, mean, var, weight, training=True, return_statistics=True)
+        return [y, *used, F.batch_norm_input_grad(grad, x, used.mean, used.var, weight, True)]
+
+    assert_same_on_threads(call)
 
 
 X, C3 = np.ones((2, 3)), np.ones(3)
@@ -193,6 +191,6 @@ X, C3 = np.ones((2, 3)), np.ones(3)
         (lambda: F.batch_norm_bias_grad(C3), ValueError, "grad_output has 1 axes"),
     ],
 )
-def test_bad_calls(call, error, message):
+def test_bad_calls_are_told(call, error, message):
     with pytest.raises(error, match=message):
         call()

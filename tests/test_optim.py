@@ -187,7 +187,7 @@ def test_a_state_that_does_not_fit_changes_nothing(change, message):
         (lambda: AdamW([parameter()], weight_decay=-1), ValueError, "weight_decay is -1"),
     ],
 )
-def test_bad_arguments(make, error, message):
+def test_bad_arguments_are_told(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
@@ -229,7 +229,7 @@ def test_clipping_leaves_small_gradients_alone():
     assert p.grad is grad
 
 
-def test_clipping_a_norm_that_is_not_finite():
+def test_clipping_by_a_norm_that_is_not_finite_gives_nan():
     p = parameter()
     p.grad = np.array([np.inf, 1.0, 0.0])
     with np.errstate(invalid="ignore"):
@@ -292,7 +292,7 @@ def test_a_schedule_goes_on_from_its_state(make):
     assert two.lr == one.lr
 
 
-def test_bad_schedules():
+def test_bad_schedules_are_told():
     o = SGD([parameter()], lr=1.0)
     with pytest.raises(ValueError, match="step_size is 0: an int of at least 1"):
         StepSchedule(o, 0)

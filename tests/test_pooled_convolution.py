@@ -1,17 +1,17 @@
-"""Convolution with 2x2 maximum pooling on its store, and its sparse gradients, against the operations one by one."""
+"""Convolution with 2x2 maximum pooling on its store, and its sparse gradients, against the operations one by one.
+
+As a script it checks all cases beside pages that can't be touched.
+"""
 
 import contextlib
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
-from guarded import Guard
+from guarded import Guard, tell
 from numpy.testing import assert_allclose, assert_array_equal
+from vector_widths import each_width, needs_guards, run_script
 
 import fastconv as fc
 import fastconv.functional as F
@@ -205,7 +205,7 @@ def test_nan_and_infinity_reach_what_they_reach_one_by_one(case, dtype, rng):
             assert_array_equal(test(found["y"]), test(expected["y"]))
 
 
-def test_filters_without_a_bias(rng):
+def test_filters_without_a_bias_are_right(rng):
     given = drawn(LENET[0], rng)
     steps = bound(LENET[0], given, np.float64)
     bare = forward(steps.x, steps.weight, None, steps.y, steps.codes, TANH)
@@ -216,25 +216,24 @@ def test_filters_without_a_bias(rng):
     check(LENET[0], found, {name: expected[name] for name in ("y", "codes", "grad_weight")}, np.float64)
 
 
-def beside_guards(*names):
+@needs_guards
+@each_width
+def test_every_vector_width_is_right_beside_guard_pages(bits):
+    run_script(bits, __file__)
+
+
+def beside_guards():
     """What a process of its own runs: each array lies beside a page that can't be touched; a case has one dtype."""
     for seed, case in enumerate(CASES):
-        dtype = np.dtype(names[seed % len(names)]).type
+        dtype = (np.float32, np.float64)[seed % 2]
         given = [array.astype(dtype).astype(np.float64) for array in drawn(case, np.random.default_rng(seed))]
         expected = one_by_one(case, *given)
         for side in ("before", "after"):
-            print(dtype.__name__, case, side, flush=True)  # noqa: T201
+            tell(f"{dtype.__name__} {case} {side}")
             steps = bound(case, given, dtype, Guard(side).empty)
             check(case, steps.run(2), expected, dtype)
 
 
-@pytest.mark.parametrize("bits", machine.WIDTHS)
-def test_every_vector_width_beside_guard_pages(bits):
-    if bits > machine.host_vectors().bits:
-        pytest.skip("the processor has no such vectors")
-    code = "import sys, test_pooled_convolution; test_pooled_convolution.beside_guards(*sys.argv[1:])"
-    call = [sys.executable, "-c", code, "float32", "float64"]
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    environment = {**os.environ, "FASTCONV_VECTOR_BITS": str(bits), "FASTCONV_NUM_THREADS": "2", "PYTHONPATH": path}
-    run = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=600)
-    assert run.returncode == 0, f"{run.returncode} in {run.stdout.splitlines()[-1:]}:\n{run.stderr}"
+if __name__ == "__main__":
+    beside_guards()
+    tell("all right")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_training import EPOCHS, assert_same_weights, jitter, network, run, trainer, without_times
+from training_runs import EPOCHS, assert_same_weights, jitter, network, run, trainer, without_times
 
 from fastconv import checkpoint, nn
 from fastconv.optim import SGD, Adam, CosineSchedule, StepSchedule, WarmupSchedule
@@ -35,7 +35,7 @@ def adam():
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("make", [trainer, adam])
 @pytest.mark.parametrize("batch", [0, 7, 19])
-def test_a_run_that_is_stopped_in_the_middle_of_an_epoch(tmp_path, error, make, batch):
+def test_a_run_that_is_stopped_in_the_middle_of_an_epoch_resumes_the_same(tmp_path, error, make, batch):
     path, count = tmp_path / "a.safetensors", iter(range(1000))
 
     def stopped(x, rng):
@@ -53,7 +53,7 @@ def test_a_run_that_is_stopped_in_the_middle_of_an_epoch(tmp_path, error, make, 
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
-import test_training as t
+import training_runs as t
 count = iter(range(1000))
 def killed(x, rng):
     if next(count) == 13:
@@ -64,7 +64,7 @@ t.run(sys.argv[1], augment=killed)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_a_run_that_is_killed(tmp_path):
+def test_a_run_that_is_killed_resumes_the_same(tmp_path):
     path = tmp_path / "a.safetensors"
     command = [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -75,7 +75,7 @@ def test_a_run_that_is_killed(tmp_path):
     assert_same_weights(whole, resumed)
 
 
-def test_a_run_that_is_killed_while_it_writes(tmp_path, monkeypatch):
+def test_a_run_that_is_killed_while_it_writes_keeps_its_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
     run(path, epochs=2)
     before = path.read_bytes()

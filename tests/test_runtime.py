@@ -25,7 +25,7 @@ def compiled_elsewhere(tmp_path_factory):
     runs = []
     for seed in "123":
         folder = str(tmp_path_factory.mktemp("cache"))
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "NUMBA_CACHE_DIR": folder}
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "FASTCONV_CACHE_DIR": folder}
         run = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
         runs.append(run.stdout)
     return runs

@@ -5,6 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
 
+import forms
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -158,11 +159,7 @@ def test_bad_calls_are_told(call, error, message):
 
 
 FORMS = {
-    "read-only": lambda x: x.copy(),
-    "Fortran-ordered": np.asfortranarray,
-    "every second": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
-    "reversed": lambda x: np.ascontiguousarray(np.flip(x))[(slice(None, None, -1),) * x.ndim],
-    "of the other byte order": lambda x: x.astype(x.dtype.newbyteorder()),
+    **forms.FORMS,
     "not aligned": lambda x: np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
 }
 

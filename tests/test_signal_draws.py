@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from conftest import SIMULATED
 from scipy import signal as oracle
 
 from fastconv import signal
@@ -13,6 +14,11 @@ NAMES = ["convolve", "correlate", "convolve2d", "correlate2d", "fftconvolve", "o
 LONGEST = {1: 40, 2: 9, 3: 5}  # extent of an axis, by the number of axes
 DRAWS = 600
 FLOATS_OF = {"e": "f", "F": "f", "D": "d", "G": "g"}  # the dtype that transforms compute in; float64 where not listed
+
+
+def draws(backend, most=DRAWS):
+    """Calls of a test: a simulated GPU takes its time."""
+    return 30 if backend == "cuda" and SIMULATED else most
 
 
 def numbers(rng, shape, dtype):
@@ -129,7 +135,7 @@ def compare(name, x, h, options):
 
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_drawn_calls_are_scipys(name, backend):
-    for seed in range(DRAWS):
+    for seed in range(draws(backend)):
         compare(name, *draw(np.random.default_rng([NAMES.index(name), seed]), name))
 
 
@@ -159,7 +165,7 @@ def test_drawn_long_arrays_in_blocks_are_scipys(name, budget, monkeypatch):
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_drawn_sums_of_what_is_not_finite_are_scipys(name, backend):
     """NaN and infinity reach the same outputs; of complex sums, what reaches is compared, not which of the two."""
-    for seed in range(150):
+    for seed in range(draws(backend, 150)):
         rng = np.random.default_rng([11, seed])
         rank = 2 if name.endswith("2d") else int(rng.integers(1, 4))
         mode = ["full", "same", "valid"][rng.integers(3)]

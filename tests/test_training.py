@@ -2,63 +2,11 @@ import sys
 
 import numpy as np
 import pytest
+from training_runs import assert_same_weights, data, network, run, trainer, without_times
 
 from fastconv import nn
-from fastconv.datasets import Dataset, Split, augment
-from fastconv.optim import SGD, Adam, CosineSchedule, WarmupSchedule
+from fastconv.optim import SGD, Adam, WarmupSchedule
 from fastconv.training import EarlyStopping, Trainer, fit
-
-EPOCHS = 4
-
-
-def data(dtype=np.float32):
-    """Images of a bright left or right half: two classes."""
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 2, 50)
-    x = rng.standard_normal((50, 1, 6, 6)).astype(dtype)
-    x[y == 0, :, :, :3] += 1
-    x[y == 1, :, :, 3:] += 1
-    return Dataset("halves", Split(x[:38], y[:38]), Split(x[38:], y[38:]), ("left", "right"), 0.0, 1.0)
-
-
-def network(seed=0):
-    """A network with all that has a state: parameters, running statistics, a generator."""
-    return nn.Sequential(
-        nn.Conv2d(1, 3, 3, rng=seed),
-        nn.BatchNorm2d(3),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Dropout(0.3, rng=seed + 1),
-        nn.Linear(48, 2, rng=seed + 2),
-    )
-
-
-def trainer(seed=0):
-    model = network(seed)
-    optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9)
-    return Trainer(model, "cross_entropy", optimizer, schedule=CosineSchedule(optimizer, 6), clip_norm=1.0)
-
-
-def jitter(x, rng):
-    return augment.noise(augment.shift(x, 1, rng), 0.1, rng)
-
-
-def run(path=None, epochs=EPOCHS, make=trainer, **options):
-    """A run of `fit`, its trainer and history."""
-    built = make()
-    options = {"batch_size": 8, "seed": 3, "progress": False, "augment": jitter, "checkpoint": path} | options
-    return built, fit(built, data(), epochs, **options)
-
-
-def assert_same_weights(one, two):
-    state, other = one.model.state_dict(), two.model.state_dict()
-    assert list(state) == list(other)
-    for key in state:
-        np.testing.assert_array_equal(state[key], other[key], err_msg=key)
-
-
-def without_times(history):
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in history]
 
 
 class Constant(nn.Module):
@@ -89,7 +37,7 @@ def test_a_step_by_hand(backend):
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse", "l1", "binary_cross_entropy_with_logits"])
-def test_every_loss_by_its_name(backend, loss):
+def test_every_loss_falls_in_twenty_steps(backend, loss):
     built = Trainer(model := network(), loss, Adam(model.parameters()))
     x, y = data().train.x, data().train.y
     target = y if loss == "cross_entropy" else np.eye(2, dtype=np.float32)[y]
@@ -97,7 +45,7 @@ def test_every_loss_by_its_name(backend, loss):
     assert losses[-1] < losses[0]
 
 
-def test_binary_cross_entropy_of_probabilities(backend):
+def test_binary_cross_entropy_of_probabilities_falls(backend):
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 1, rng=0), nn.Sigmoid())
     built = Trainer(model, "binary_cross_entropy", SGD(model.parameters(), lr=0.5))
     x, y = data().train.x, data().train.y.astype(np.float32)[:, None]
@@ -105,7 +53,7 @@ def test_binary_cross_entropy_of_probabilities(backend):
     assert losses[-1] < losses[0]
 
 
-def test_a_loss_of_ones_own(backend):
+def test_a_loss_of_ones_own_is_called(backend):
     def absolute(y, target):
         return abs(y - target).sum(), np.sign(y - target)
 
@@ -177,7 +125,7 @@ def test_the_metric_of_images_is_their_squared_error(backend):
     assert built.metric_name(np.zeros((3, 2))) == "mse"
 
 
-def test_predictions_of_no_image():
+def test_no_image_has_no_prediction():
     assert trainer().predict(data().train.x[:0]).shape == (0, 2)
 
 
@@ -192,7 +140,7 @@ def test_predictions_of_no_image():
         ({"schedule": "cosine"}, TypeError, "schedule is 'cosine': a Schedule is accepted"),
     ],
 )
-def test_bad_trainers(options, error, message):
+def test_bad_trainers_are_told(options, error, message):
     model = network()
     with pytest.raises(error, match=message):
         Trainer(**{"model": model, "loss": "mse", "optimizer": SGD(model.parameters(), lr=0.1)} | options)
@@ -237,7 +185,7 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order():
         np.testing.assert_array_equal(np.sort(epoch), np.sort(data().train.x[:, 0, 0, 0]))
 
 
-def test_validation_with_other_images_or_none():
+def test_validation_takes_other_images_or_none():
     train = (data().train.x, data().train.y)
     history = fit(trainer(), train, 1, progress=False, validation=data().test)
     assert history[0]["val_metric"] is not None
@@ -272,7 +220,7 @@ def test_a_schedule_of_steps_is_called_after_each_step():
         ),
     ],
 )
-def test_bad_fits(options, error, message):
+def test_bad_fits_are_told(options, error, message):
     arguments = {"data": data(), "epochs": 1, "progress": False} | options
     with pytest.raises(error, match=message):
         fit(trainer(), arguments.pop("data"), arguments.pop("epochs"), **arguments)
@@ -360,6 +308,6 @@ def test_fit_stops_early_and_resumes_the_same(tmp_path):
         ({"min_delta": -1}, "min_delta is -1"),
     ],
 )
-def test_bad_early_stopping(options, message):
+def test_bad_early_stopping_is_told(options, message):
     with pytest.raises(ValueError, match=message):
         EarlyStopping(**options)

@@ -1,20 +1,14 @@
-"""Winograd's convolution against the reference in float64."""
-
-import ctypes
-import hashlib
-import mmap
-import os
-import subprocess
-import sys
+"""Winograd's convolution against the reference in float64; as a script, some layers on this process's vectors."""
 
 import numpy as np
 import pytest
+from guarded import Guard, tell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from vector_widths import each_width, needs_guards, run_script
 
 from fastconv.backends.cpu import finite, winograd
-from fastconv.backends.cpu.machine import WIDTHS, host_vectors
 from fastconv.backends.reference import convolution as reference
 from fastconv.geometry import convolution
 
@@ -94,7 +88,7 @@ LARGE = [
 
 
 @pytest.mark.parametrize(("shape", "filters", "padding"), LARGE)
-def test_large_layers(shape, filters, padding):
+def test_layers_of_many_blocks_are_right_on_any_number_of_threads(shape, filters, padding):
     geometry = convolution(shape, (filters, shape[1], 3, 3), 1, padding, 1, 1)
     found = all_passes(geometry, 4, 2)
     assert max(errors(found, expected(geometry))) < BOUND[4]
@@ -148,30 +142,14 @@ def test_cost_grows_with_the_work():
     assert winograd.cost(small, "forward", kept=True) < winograd.cost(small, "forward")
 
 
-def guarded(array, at_end):
-    """A copy that ends right before, or begins right after, a page that can't be touched."""
-    page = mmap.PAGESIZE
-    inside = -(-array.nbytes // page) * page
-    memory = mmap.mmap(-1, inside + 2 * page)
-    start = np.frombuffer(memory, np.uint8).ctypes.data
-    protect = ctypes.CDLL(None, use_errno=True).mprotect
-    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for wall in (start, start + page + inside):
-        assert protect(wall, page, 0) == 0
-    place = page + (inside - array.nbytes if at_end else 0)
-    copy = np.frombuffer(memory, array.dtype, array.size, place).reshape(array.shape)
-    copy[:] = array
-    return copy
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs mprotect")
-@pytest.mark.parametrize("at_end", [False, True])
+@needs_guards
+@pytest.mark.parametrize("side", ["before", "after"])
 @given(geometry=geometries())
 @settings(max_examples=15)
-def test_no_byte_outside_of_the_arrays_is_touched(at_end, geometry):
-    x, weight, grad = (guarded(a, at_end) for a in arrays(geometry))
-    bias, back_bias = (guarded(b, at_end) for b in biases(geometry))
-    y, grad_x, grad_weight = (guarded(np.zeros_like(a), at_end) for a in (grad, x, weight))
+def test_no_byte_outside_of_the_arrays_is_touched(side, geometry):
+    guard = Guard(side)
+    x, weight, grad, bias, back_bias = map(guard.fixed, (*arrays(geometry), *biases(geometry)))
+    y, grad_x, grad_weight = (guard.empty(array.shape, array.dtype) for array in (grad, x, weight))
     for m in (2, 4):
         winograd.forward(x, weight, bias, y, geometry, 2, m)
         winograd.input_grad(weight, grad, back_bias, grad_x, geometry, 2, m)
@@ -187,9 +165,13 @@ def test_long_sums_of_four_by_four_are_not_accurate():
     assert winograd.accurate(deep, "weight_grad")
 
 
-def bits():
-    """A digest of every pass of some layers, and their errors, on this process's vectors."""
-    worst, digest = 0.0, hashlib.sha256()
+@each_width
+def test_every_vector_width_is_right(bits):
+    run_script(bits, __file__)
+
+
+def check_layers():
+    """Every pass of some layers on this process's vectors: right, and the same bits on one thread and two."""
     for shape, filters, groups, m in [
         ((2, 21, 13, 17), 37, 1, 4),
         ((1, 10, 9, 9), 12, 2, 2),
@@ -197,19 +179,11 @@ def bits():
     ]:
         geometry = convolution(shape, (filters, shape[1] // groups, 3, 3), 1, ((1, 2), (0, 1)), 1, groups)
         found = all_passes(geometry, m, 2)
-        worst = max(worst, *errors(found, expected(geometry)))
+        assert max(errors(found, expected(geometry))) < BOUND[4]
         for array, again in zip(found, all_passes(geometry, m, 1), strict=True):
             assert_array_equal(array, again)
-            digest.update(array.tobytes())
-    return worst, digest.hexdigest()
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_every_vector_width(width):
-    if width > host_vectors().bits:
-        pytest.skip("the processor has no such vectors")
-    environment = {**os.environ, "FASTCONV_VECTOR_BITS": str(width)}
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_winograd; print(*test_winograd.bits())"
-    call = [sys.executable, "-c", code, os.path.dirname(__file__)]  # noqa: PTH120
-    run = subprocess.run(call, env=environment, capture_output=True, text=True, check=True)
-    assert float(run.stdout.split()[0]) < BOUND[4]
+if __name__ == "__main__":
+    check_layers()
+    tell("all right")

@@ -351,10 +351,7 @@ def _input_grad(
     dtype, (filters, grads) = checks.floats(weight=weight, grad_output=grad_output)
     grads, unbatched = checks.batched(grads, rank, "grad_output")
     checks.axes(filters, rank + 2, "weight", WEIGHT_AXES[rank])
-    x_shape = checks.size(input_size, "input_size")
-    x_shape = (1, *x_shape) if unbatched else x_shape
-    if len(x_shape) != rank + 2:
-        raise ValueError(f"input_size is {input_size}: x's shape is accepted, with as many axes as grad_output")
+    x_shape = checks.x_shape(input_size, rank, unbatched)
     shape = geometry.convolution(x_shape, filters.shape, stride, padding, dilation, groups)
     checks.shaped(grads, shape.output_shape, "grad_output")
     backend = backends.module("convolution", grads)
@@ -381,9 +378,7 @@ def _weight_grad(
     dtype, (images, grads) = checks.floats(x=x, grad_output=grad_output)
     images, _ = checks.batched(images, rank, "x")
     grads, _ = checks.batched(grads, rank, "grad_output")
-    weight_shape = checks.size(weight_size, "weight_size")
-    if len(weight_shape) != rank + 2:
-        raise ValueError(f"weight_size is {weight_size}: weight's shape, {rank + 2} ints, is accepted")
+    weight_shape = checks.weight_shape(weight_size, rank)
     shape = geometry.convolution(images.shape, weight_shape, stride, padding, dilation, groups)
     checks.shaped(grads, shape.output_shape, "grad_output")
     backend = backends.module("convolution", grads)

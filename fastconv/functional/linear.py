@@ -3,6 +3,7 @@
 Index letters: `n` row (an image), `c`/`o` feature in/out; capitals are extents.
 """
 
+from math import prod
 from typing import Any
 
 from fastconv import backends
@@ -130,31 +131,44 @@ def linear_bias_grad(grad_output: ArrayLike) -> Array:
 def _linear(x: Any, weight: Any, bias: Any) -> Array:
     dtype, (x, weight, bias) = checks.floats({"bias"}, x=x, weight=weight, bias=bias)
     checks.axes(weight, 2, "weight", "(O, C)")
-    checks.last_axis(x, weight.shape[1], "x", "weight's features in")
+    _last_axis(x, weight.shape[1], "x", "weight's features in")
     if bias is not None:
         checks.shaped(bias, weight.shape[:1], "bias")
-    y = backends.module("linear", x).linear(checks.rows(x), weight, bias)
+    y = backends.module("linear", x).linear(_rows(x), weight, bias)
     return checks.back(y.reshape(*x.shape[:-1], weight.shape[0]), dtype)
 
 
 def _input_grad(weight: Any, grad_output: Any) -> Array:
     dtype, (weight, grad_output) = checks.floats(weight=weight, grad_output=grad_output)
     checks.axes(weight, 2, "weight", "(O, C)")
-    checks.last_axis(grad_output, weight.shape[0], "grad_output", "weight's features out")
-    grad_x = backends.module("linear", weight).linear_input_grad(weight, checks.rows(grad_output))
+    _last_axis(grad_output, weight.shape[0], "grad_output", "weight's features out")
+    grad_x = backends.module("linear", weight).linear_input_grad(weight, _rows(grad_output))
     return checks.back(grad_x.reshape(*grad_output.shape[:-1], weight.shape[1]), dtype)
 
 
 def _weight_grad(x: Any, grad_output: Any) -> Array:
     dtype, (x, grad_output) = checks.floats(x=x, grad_output=grad_output)
-    checks.last_axis(x, None, "x")
-    checks.last_axis(grad_output, None, "grad_output")
+    _last_axis(x, None, "x")
+    _last_axis(grad_output, None, "grad_output")
     checks.shaped(grad_output, (*x.shape[:-1], grad_output.shape[-1]), "grad_output")
-    grad_weight = backends.module("linear", x).linear_weight_grad(checks.rows(x), checks.rows(grad_output))
+    grad_weight = backends.module("linear", x).linear_weight_grad(_rows(x), _rows(grad_output))
     return checks.back(grad_weight, dtype)
 
 
 def _bias_grad(grad_output: Any) -> Array:
     dtype, (grad_output,) = checks.floats(grad_output=grad_output)
-    checks.last_axis(grad_output, None, "grad_output")
-    return checks.back(backends.module("linear", grad_output).linear_bias_grad(checks.rows(grad_output)), dtype)
+    _last_axis(grad_output, None, "grad_output")
+    return checks.back(backends.module("linear", grad_output).linear_bias_grad(_rows(grad_output)), dtype)
+
+
+def _last_axis(array: Array, features: int | None, name: str, meaning: str = "") -> None:
+    """Raise unless `array` has a last axis, of this many features where they are given."""
+    if array.ndim == 0:
+        raise ValueError(f"{name} is one number, without axes: at least 1 axis is accepted")
+    if features is not None and array.shape[-1] != features:
+        raise ValueError(f"{name} has shape {array.shape}: {features} along the last axis, {meaning}, is accepted")
+
+
+def _rows(array: Array) -> Array:
+    """All axes but the last as one."""
+    return array.reshape(prod(array.shape[:-1]), array.shape[-1])

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 REDUCTIONS = ("none", "mean", "sum")
+PAIRWISE = ("x", "target", "weight", "pos_weight")  # what losses of single numbers take: two, three or all
 
 
 def cross_entropy(
@@ -144,8 +145,7 @@ def mse_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
     >>> float(mse_loss(np.array([1.0, 2.0]), np.array([1.0, 5.0])))
     4.5
     """
-    dtype, arrays = _elements(reduction, x=x, target=target)
-    return _result(backends.module("loss", arrays[0]).mse_loss(*arrays, reduction), reduction, arrays[0].shape, dtype)
+    return _value("mse_loss", reduction, x, target)
 
 
 def mse_loss_input_grad(
@@ -157,10 +157,7 @@ def mse_loss_input_grad(
     >>> mse_loss_input_grad(None, np.array([1.0, 2.0]), np.array([1.0, 5.0]))
     array([ 0., -3.])
     """
-    dtype, arrays = _elements(reduction, x=x, target=target)
-    grad = _seed(grad_output, reduction, arrays[0].shape, dtype)
-    grad_x = backends.module("loss", arrays[0]).mse_loss_input_grad(grad, *arrays, reduction)
-    return checks.back(grad_x.reshape(arrays[0].shape), dtype)
+    return _gradient("mse_loss", grad_output, reduction, x, target)
 
 
 def l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
@@ -170,8 +167,7 @@ def l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Any:
     >>> float(l1_loss(np.array([1.0, 2.0]), np.array([1.0, 5.0])))
     1.5
     """
-    dtype, arrays = _elements(reduction, x=x, target=target)
-    return _result(backends.module("loss", arrays[0]).l1_loss(*arrays, reduction), reduction, arrays[0].shape, dtype)
+    return _value("l1_loss", reduction, x, target)
 
 
 def l1_loss_input_grad(
@@ -183,10 +179,7 @@ def l1_loss_input_grad(
     >>> l1_loss_input_grad(None, np.array([1.0, 2.0]), np.array([1.0, 5.0]))
     array([ 0. , -0.5])
     """
-    dtype, arrays = _elements(reduction, x=x, target=target)
-    grad = _seed(grad_output, reduction, arrays[0].shape, dtype)
-    grad_x = backends.module("loss", arrays[0]).l1_loss_input_grad(grad, *arrays, reduction)
-    return checks.back(grad_x.reshape(arrays[0].shape), dtype)
+    return _gradient("l1_loss", grad_output, reduction, x, target)
 
 
 def binary_cross_entropy(
@@ -224,11 +217,7 @@ def binary_cross_entropy(
     >>> binary_cross_entropy(np.array([0.5, 0.0]), np.array([1.0, 1.0]), reduction="none").round(4)
     array([  0.6931, 100.    ])
     """
-    dtype, arrays = _elements(reduction, x=x, target=target, weight=weight)
-    _probabilities(x=arrays[0], target=arrays[1])
-    return _result(
-        backends.module("loss", arrays[0]).binary_cross_entropy(*arrays, reduction), reduction, arrays[0].shape, dtype
-    )
+    return _value("binary_cross_entropy", reduction, x, target, weight)
 
 
 def binary_cross_entropy_input_grad(
@@ -244,11 +233,7 @@ def binary_cross_entropy_input_grad(
     >>> binary_cross_entropy_input_grad(None, np.array([0.5, 0.75]), np.array([1.0, 0.0]), reduction="sum")
     array([-2.,  4.])
     """
-    dtype, arrays = _elements(reduction, x=x, target=target, weight=weight)
-    _probabilities(x=arrays[0], target=arrays[1])
-    grad = _seed(grad_output, reduction, arrays[0].shape, dtype)
-    grad_x = backends.module("loss", arrays[0]).binary_cross_entropy_input_grad(grad, *arrays, reduction)
-    return checks.back(grad_x.reshape(arrays[0].shape), dtype)
+    return _gradient("binary_cross_entropy", grad_output, reduction, x, target, weight)
 
 
 def binary_cross_entropy_with_logits(
@@ -267,9 +252,7 @@ def binary_cross_entropy_with_logits(
     >>> binary_cross_entropy_with_logits(np.array([0.0, -1000.0]), np.array([0.0, 1.0]), reduction="none").round(4)
     array([6.931e-01, 1.000e+03])
     """
-    dtype, (*arrays, positive) = _elements(reduction, x=x, target=target, weight=weight, pos_weight=pos_weight)
-    loss = backends.module("loss", arrays[0]).binary_cross_entropy_with_logits(*arrays, reduction, positive)
-    return _result(loss, reduction, arrays[0].shape, dtype)
+    return _value("binary_cross_entropy_with_logits", reduction, x, target, weight, pos_weight)
 
 
 def binary_cross_entropy_with_logits_input_grad(
@@ -286,15 +269,11 @@ def binary_cross_entropy_with_logits_input_grad(
     >>> binary_cross_entropy_with_logits_input_grad(None, np.array([0.0]), np.array([1.0]))
     array([-0.5])
     """
-    dtype, (*arrays, positive) = _elements(reduction, x=x, target=target, weight=weight, pos_weight=pos_weight)
-    grad = _seed(grad_output, reduction, arrays[0].shape, dtype)
-    grad_x = backends.module("loss", arrays[0]).binary_cross_entropy_with_logits_input_grad(
-        grad, *arrays, reduction, positive
-    )
-    return checks.back(grad_x.reshape(arrays[0].shape), dtype)
+    return _gradient("binary_cross_entropy_with_logits", grad_output, reduction, x, target, weight, pos_weight)
 
 
 def _options(reduction: object, label_smoothing: object, ignore_index: object) -> tuple[float, int]:
+    """The options of cross-entropy: the smoothing and the ignored class."""
     checks.choice(reduction, "reduction", REDUCTIONS)
     ignored = arguments.hashable(ignore_index, "ignore_index")
     if not isinstance(ignored, int):
@@ -341,7 +320,8 @@ def _labels(target: Array, classes: int, ignored: int) -> None:
         )
 
 
-def _soft_target(target: Array, dtype: np.dtype[Any], ignored: int) -> Array:
+def _soft_target(target: Array, dtype: np.dtype[Any], ignored: int) -> Any:
+    """Probabilities of x's dtype, with which no class can be ignored."""
     if target.dtype.kind != "f":
         raise TypeError(
             f"target is {target.dtype} of x's shape {target.shape}: there {dtype} is accepted (probabilities); classes "
@@ -354,21 +334,38 @@ def _soft_target(target: Array, dtype: np.dtype[Any], ignored: int) -> Array:
         raise ValueError(
             f"ignore_index is {ignored}: with probabilities a negative int, which means nothing, is accepted"
         )
-    checked: Array = array
-    return checked
+    return array
 
 
-def _elements(reduction: object, **arguments: object) -> tuple[np.dtype[Any], list[Any]]:
-    """Their dtype, x and target of one shape, and each weight spread to it."""
+def _value(name: str, reduction: str, *given: object) -> Any:
+    """The backend's loss of that name, of `PAIRWISE` arguments; what follows weight it takes after the reduction."""
+    dtype, arrays = _elements(name, reduction, given)
+    loss = getattr(backends.module("loss", arrays[0]), name)(*arrays[:3], reduction, *arrays[3:])
+    return _result(loss, reduction, arrays[0].shape, dtype)
+
+
+def _gradient(name: str, grad_output: Any, reduction: str, *given: object) -> Array:
+    """The gradient of such a loss with respect to x."""
+    dtype, arrays = _elements(name, reduction, given)
+    grad = _seed(grad_output, reduction, arrays[0].shape, dtype)
+    function = getattr(backends.module("loss", arrays[0]), f"{name}_input_grad")
+    return checks.back(function(grad, *arrays[:3], reduction, *arrays[3:]).reshape(arrays[0].shape), dtype)
+
+
+def _elements(name: str, reduction: object, given: tuple[object, ...]) -> tuple[np.dtype[Any], list[Any]]:
+    """The arguments' dtype, x and target of one shape, and each weight spread to it."""
     checks.choice(reduction, "reduction", REDUCTIONS)
-    names = list(arguments)[2:]
-    dtype, (x, target, *weights) = checks.floats(names, **arguments)
+    dtype, (x, target, *weights) = checks.floats(PAIRWISE[2:], **dict(zip(PAIRWISE, given, strict=False)))
     checks.shaped(target, x.shape, "target")
-    spread = [None if w is None else checks.spread(w, x.shape, name) for name, w in zip(names, weights, strict=True)]
+    named = zip(PAIRWISE[2:], weights, strict=False)
+    spread = [None if weight is None else checks.spread(weight, x.shape, which) for which, weight in named]
+    if name == "binary_cross_entropy":
+        _probabilities(x=x, target=target)
     return dtype, [x, target, *spread]
 
 
 def _probabilities(**arguments: Array) -> None:
+    """Raise unless all numbers are from 0 to 1."""
     for name, array in arguments.items():
         if isinstance(array, np.ndarray):
             wrong = array[(array < 0) | (array > 1)]  # NaN is neither: it travels

@@ -18,7 +18,7 @@ from fastconv.typing import Array, ArrayLike, Shape, Size
 
 __all__ = ["interpolate", "interpolate_input_grad"]
 
-RANKS = {"nearest": (1, 2, 3), "linear": (1,), "bilinear": (2,), "trilinear": (3,)}
+RANKS = {"nearest": (1, 2, 3), "linear": (1,), "bilinear": (2,), "trilinear": (3,)}  # spatial axes, by mode
 
 Tables = tuple[tuple[Array, ...], tuple[Array, ...]]  # sources and weights: for each axis (output pixels, taps)
 

@@ -12,7 +12,15 @@ from fastconv.typing import Array, Shape
 __all__ = ["Concat", "Residual"]
 
 
-class Residual(Module):
+class _Branches(Module):
+    """Children that are no chain: each is given x itself."""
+
+    def child_inputs(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
+        """All take x."""
+        yield from ((name, child, input_shape) for name, child in self.named_children())
+
+
+class Residual(_Branches):
     """A skip around layers: y = branch(x) + shortcut(x).
 
     Both take the same x, so its gradient is the sum of both gradients.
@@ -65,10 +73,6 @@ class Residual(Module):
         skipped = grad_output if self.shortcut is None else self.shortcut.backward(grad_output)
         return self.branch.backward(grad_output) + skipped
 
-    def child_inputs(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
-        """Both take x."""
-        yield from ((name, child, input_shape) for name, child in self.named_children())
-
     def output_shape(self, input_shape: Shape) -> Shape:
         """The branch's."""
         skipped = input_shape if self.shortcut is None else self.shortcut.output_shape(input_shape)
@@ -77,7 +81,7 @@ class Residual(Module):
         return shape
 
 
-class Concat(Module):
+class Concat(_Branches):
     """Branches side by side: y is their outputs, one after another along the channels (axis 1).
 
     All take the same x, so its gradient is the sum of theirs.
@@ -141,10 +145,6 @@ class Concat(Module):
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The branches, numbered."""
         yield from ((str(i), branch) for i, branch in enumerate(self.branches))
-
-    def child_inputs(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
-        """All take x."""
-        yield from ((name, child, input_shape) for name, child in self.named_children())
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """The branches', with the sum of their channels."""

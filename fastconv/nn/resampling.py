@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from fastconv import arguments, functional
+from fastconv.functional.resampling import RANKS
 from fastconv.nn import checks
 from fastconv.nn.module import Module
 from fastconv.typing import Array, Shape, Size
 
 __all__ = ["Upsample"]
-
-RANKS = {"nearest": (1, 2, 3), "linear": (1,), "bilinear": (2,), "trilinear": (3,)}
 
 
 class Upsample(Module):

@@ -26,11 +26,19 @@ class Optimizer(ABC):
         The learning rate; a schedule, or anyone, may set it between steps.
     """
 
+    _rule = ""  # what bound networks' programs call it
+
     def __init__(self, parameters: Iterable[Parameter], lr: float, **numbers: float | bool) -> None:
         self.parameters = _parameters(parameters)
         self.lr = checks.at_least(lr, "lr", 0)
         self._numbers = numbers
         self._kept: list[dict[str, Any]] = [{} for _ in self.parameters]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class with a step of its own has no program."""
+        super().__init_subclass__(**options)
+        if vars(cls).keys() & {"step", "_move"} and "_rule" not in vars(cls):
+            cls._rule = ""
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -63,14 +71,6 @@ class Optimizer(ABC):
         for name, value in kept.items():
             if isinstance(value, np.ndarray) if there else placement.on_gpu(value):
                 kept[name] = placement.to_device(value) if there else aligned_copy(placement.here(value))
-
-    _rule = ""  # what bound networks' programs call it
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """A class with a step of its own has no program."""
-        super().__init_subclass__(**options)
-        if vars(cls).keys() & {"step", "_move"} and "_rule" not in vars(cls):
-            cls._rule = ""
 
     def _moments(self) -> list[str]:
         """The names of the arrays that are kept for each parameter."""
@@ -177,6 +177,8 @@ class SGD(Optimizer):
     array([0.95, 2.05])
     """
 
+    _rule = "sgd"
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -197,8 +199,6 @@ class SGD(Optimizer):
                 "with a momentum above 0 and no dampening"
             )
         super().__init__(parameters, lr, **numbers, nesterov=bool(nesterov))
-
-    _rule = "sgd"
 
     def _moments(self) -> list[str]:
         return super()._moments() if self._numbers["momentum"] != 0 else []

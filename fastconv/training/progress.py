@@ -25,7 +25,8 @@ class EpochProgress:
         self.label, self.metric, self.shown = f"epoch {epoch:>{len(str(epochs))}}/{epochs}", metric, shown
         self.started = time.perf_counter()
         self.done = 0
-        self.bar = _bar(images, self.label) if shown else None
+        layout = "{desc} {bar:20} {n_fmt}/{total_fmt} {rate_fmt} {postfix}"
+        self.bar = bar(images, layout, desc=self.label, unit=" images") if shown else None
 
     def update(self, images: int, loss: float) -> None:
         """Count `images` more, after which the mean loss is `loss`."""
@@ -55,13 +56,12 @@ class EpochProgress:
             self.bar.close()
 
 
-def _bar(images: int, label: str) -> Any:
-    """tqdm's bar where there is a terminal and tqdm is installed, else None."""
+def bar(total: int, layout: str, **options: str) -> Any:
+    """tqdm's bar of this layout where there is a terminal and tqdm is installed, else None."""
     if not sys.stderr.isatty():
         return None
     try:
         from tqdm import tqdm
     except ImportError:
         return None
-    layout = "{desc} {bar:20} {n_fmt}/{total_fmt} {rate_fmt} {postfix}"
-    return tqdm(total=images, desc=label, unit=" images", bar_format=layout, file=sys.stderr)
+    return tqdm(total=total, bar_format=layout, file=sys.stderr, **options)

@@ -5,7 +5,6 @@ Index letter: `i` element, in blocks of fixed size.
 """
 
 import math
-from typing import Any
 
 from fastconv.backends.cpu import exponentials, outputs
 from fastconv.backends.cpu.elementwise import QUICK, SLOW, Mapping, mapping
@@ -13,7 +12,7 @@ from fastconv.backends.cpu.exponentials import NONE, RELU, SIGMOID, TANH
 from fastconv.backends.cpu.kernels import Kernel, kernel
 from fastconv.backends.cpu.softmax import log_softmax, log_softmax_input_grad, softmax, softmax_input_grad
 from fastconv.backends.cpu.steps import Step
-from fastconv.backends.cpu.vectors import Emit
+from fastconv.backends.cpu.vectors import Emit, Value
 from fastconv.typing import Array
 
 __all__ = [
@@ -43,8 +42,6 @@ __all__ = [
 BLOCK = 4096  # elements of one task, whatever the number of threads
 CUBIC = 0.044715  # of Hendrycks and Gimpel's approximation of the normal distribution
 RATE = math.sqrt(2 / math.pi)
-
-Value = Any
 
 
 def activate(kind: int, x: Array, y: Array, images: int) -> Step:

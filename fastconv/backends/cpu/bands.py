@@ -19,10 +19,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.vectors import I1, I64, Emit, instruction
+from fastconv.backends.cpu.vectors import I1, I64, Emit, Value, instruction
 from fastconv.typing import Array
-
-Value = Any
 
 # Words of the parameters: taps of a row of the filter, those of its last row, rows of the filter, and what lies between
 # two columns of the packed weights, in bytes; how many columns (of short filters) or rows are summed before they are

@@ -12,12 +12,10 @@ from typing import Any
 from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.kernels import SMALL
 from fastconv.backends.cpu.steps import Step
-from fastconv.backends.cpu.vectors import Emit, instruction
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
 from fastconv.typing import Array
 
 PIECE = 1 << 13  # numbers of a task
-
-Value = Any
 
 
 @instruction(4)

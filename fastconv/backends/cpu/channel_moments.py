@@ -5,7 +5,8 @@ nearest cache, each about its own mean, put together as Chan, Golub and LeVeque 
 variance", 1983) do: as exact as two passes over everything, for one from memory. Means count from the channel's first
 number, so that they are as exact as their distances.
 
-Addresses and steps count bytes; `step` is from an image's channel to the next image's.
+Addresses and steps count bytes; `step` is from an image's channel to the next image's. Index letters: `n` image, `p`
+pixel.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.cpu.vectors import I64, Emit, instruction
+from fastconv.backends.cpu.vectors import I64, Emit, Value, instruction
 
-Value = Any
 Group = list[Value]
 
 DOUBLE = ir.DoubleType()
@@ -72,18 +72,6 @@ def loaded(e: Emit, mask: Value | None, address: Value, place: Value) -> Value:
     return e.load(address, place) if mask is None else e.masked_load(mask, address, place)
 
 
-def wide(e: Emit, value: Value) -> Value:
-    """A vector, or a number, in float64."""
-    if e.item == 8:
-        return value
-    return e.b.fpext(value, ir.VectorType(DOUBLE, e.lanes) if isinstance(value.type, ir.VectorType) else DOUBLE)
-
-
-def narrow(e: Emit, value: Value) -> Value:
-    """A number of float64 in the arrays' own dtype."""
-    return value if e.item == 8 else e.b.fptrunc(value, e.scalar)
-
-
 def optional(e: Emit, array: Value, index: Value, otherwise: float) -> Value:
     """The number of an array, or a constant where there is none."""
     constant = ir.Constant(e.scalar, otherwise)
@@ -99,7 +87,7 @@ def optional(e: Emit, array: Value, index: Value, otherwise: float) -> Value:
 
 def origin(e: Emit, address: Value) -> Value:
     """The number at an address, in float64; 0 if it is not finite."""
-    number = wide(e, e.number(address))
+    number = e.widened(e.number(address))
     size = e.call("llvm.fabs.f64", DOUBLE, number)
     finite = e.b.fcmp_ordered("<", size, ir.Constant(DOUBLE, float("inf")))
     return e.b.select(finite, number, ir.Constant(DOUBLE, 0.0))
@@ -126,7 +114,7 @@ def moments(
         begin, numbers = e.at(x, b.mul(first, step)), long(b.mul(some, pixels))
 
         def apart(center: Value, place: Value, mask: Value | None) -> Value:
-            distance = b.fsub(wide(e, loaded(e, mask, begin, place)), center)
+            distance = b.fsub(e.widened(loaded(e, mask, begin, place)), center)
             return distance if mask is None else b.select(mask, distance, d.zero)
 
         def add(place: Value, mask: Value | None, group: Group) -> Group:
@@ -174,8 +162,8 @@ def finish_moments(
 
     count, whole, _, squares = e.loop(chunks, [zero] * MOMENTS, part)
     place = b.mul(channel, I64(e.item))
-    e.save(narrow(e, b.fadd(origin(e, first_number), b.fdiv(whole, count))), mean, place)
-    e.save(narrow(e, b.fdiv(squares, count)), var, place)
+    e.save(e.narrowed(b.fadd(origin(e, first_number), b.fdiv(whole, count))), mean, place)
+    e.save(e.narrowed(b.fdiv(squares, count)), var, place)
 
 
 @instruction(2)
@@ -186,8 +174,8 @@ def move_average(e: Emit, running: Value, value: Value, channel: Value, momentum
     """
     b, d = e.b, Emit(e.b, 8, e.lanes)
     place, step = b.mul(channel, I64(e.item)), d.number(momentum)
-    keep = narrow(e, b.fsub(ir.Constant(DOUBLE, 1.0), step))
-    move = narrow(e, b.fmul(step, d.number(factor)))
+    keep = e.narrowed(b.fsub(ir.Constant(DOUBLE, 1.0), step))
+    move = e.narrowed(b.fmul(step, d.number(factor)))
     old = b.fmul(keep, e.number(running, place))
     e.save(b.fadd(old, b.fmul(move, e.number(value, place))), running, place)
 
@@ -195,14 +183,14 @@ def move_average(e: Emit, running: Value, value: Value, channel: Value, momentum
 def root(e: Emit, var: Value, channel: Value, eps: Value) -> Value:
     """sqrt(var + eps) of a channel, in float64."""
     d = Emit(e.b, 8, e.lanes)
-    spread = e.b.fadd(wide(e, e.number(var, e.b.mul(channel, I64(e.item)))), d.number(eps))
+    spread = e.b.fadd(e.widened(e.number(var, e.b.mul(channel, I64(e.item)))), d.number(eps))
     return e.call("llvm.sqrt.f64", DOUBLE, spread)
 
 
 def scale_of(e: Emit, var: Value, weight: Value, channel: Value, eps: Value) -> Value:
     """weight / sqrt(var + eps) of a channel."""
     scale = e.b.fdiv(ir.Constant(DOUBLE, 1.0), root(e, var, channel, eps))
-    return narrow(e, e.b.fmul(scale, wide(e, optional(e, weight, channel, 1.0))))
+    return e.narrowed(e.b.fmul(scale, e.widened(optional(e, weight, channel, 1.0))))
 
 
 @instruction(3)
@@ -290,16 +278,16 @@ def gradient_sums(
     """
     b, d = e.b, Emit(e.b, 8, e.lanes)
     normal = Normal(e, channel, mean, var, weight, bias, eps) if relu else None
-    center = e.splat(wide(e, e.number(mean, b.mul(channel, I64(e.item)))))
+    center = e.splat(e.widened(e.number(mean, b.mul(channel, I64(e.item)))))
 
     def add(place: Value, mask: Value | None, group: Group) -> Group:
         slopes, numbers = loaded(e, mask, grad, place), loaded(e, mask, x, place)
         if normal is not None:
             slopes = normal.passed(slopes, normal.centred(numbers))
-        distance = b.fsub(wide(e, numbers), center)
+        distance = b.fsub(e.widened(numbers), center)
         if mask is not None:  # no infinite mean times 0
             distance = b.select(mask, distance, d.zero)
-        slopes = wide(e, slopes)
+        slopes = e.widened(slopes)
         return [b.fadd(group[SUM], slopes), d.fma(slopes, distance, group[PRODUCT])]
 
     sums = over_images(e, images, step, pixels, [[d.zero, d.zero] for _ in range(CHAINS)], add)
@@ -325,13 +313,13 @@ def weight_gradient(e: Emit, sums: Value, channel: Value, var: Value, eps: Value
     """grad_weight = the sum of grad times the normalised x."""
     d = Emit(e.b, 8, e.lanes)
     found = e.b.fdiv(d.number(sums, 8 * PRODUCT), root(e, var, channel, eps))
-    e.save(narrow(e, found), grad_weight, e.b.mul(channel, I64(e.item)))
+    e.save(e.narrowed(found), grad_weight, e.b.mul(channel, I64(e.item)))
 
 
 @instruction(2)
 def bias_gradient(e: Emit, sums: Value, channel: Value, grad_bias: Value) -> None:
     """grad_bias = the sum of grad."""
-    e.save(narrow(e, Emit(e.b, 8, e.lanes).number(sums, 8 * SUM)), grad_bias, e.b.mul(channel, I64(e.item)))
+    e.save(e.narrowed(Emit(e.b, 8, e.lanes).number(sums, 8 * SUM)), grad_bias, e.b.mul(channel, I64(e.item)))
 
 
 @instruction(3)
@@ -356,9 +344,9 @@ def project_rows(
     """grad_x[n, p] = scale (grad[n, p] - shift - slope (x[n, p] - mean)) of a channel."""
     b, d = e.b, Emit(e.b, 8, e.lanes)
     normal = Normal(e, channel, mean, var, weight, bias if relu else None, eps)
-    numbers, spread = d.number(count), wide(e, e.number(var, b.mul(channel, I64(e.item))))
+    numbers, spread = d.number(count), e.widened(e.number(var, b.mul(channel, I64(e.item))))
     slope = b.fdiv(b.fdiv(d.number(sums, 8 * PRODUCT), numbers), b.fadd(spread, d.number(eps)))
-    tilt, shift = (e.splat(narrow(e, value)) for value in (slope, b.fdiv(d.number(sums, 8 * SUM), numbers)))
+    tilt, shift = (e.splat(e.narrowed(value)) for value in (slope, b.fdiv(d.number(sums, 8 * SUM), numbers)))
     tilt = b.fneg(tilt)
 
     def vector(place: Value, mask: Value) -> None:

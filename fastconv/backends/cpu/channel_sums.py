@@ -93,13 +93,10 @@ def sum_plane(e: Emit, source: Value, count: Value, target: Value) -> None:
     """target[0] = sum over j < count of source[j], in float64."""
     d, width = Emit(e.b, 8, e.lanes), e.lanes * e.item
 
-    def widened(number: Value) -> Value:
-        return number if e.item == 8 else e.b.fpext(number, d.vector)
-
     def step(v: Value, totals: list[Value]) -> list[Value]:
         place = e.b.mul(v, e.long(CHAINS * width))
         numbers = [e.load(e.at(source, place), chain * width) for chain in range(CHAINS)]
-        return [e.b.fadd(total, widened(number)) for total, number in zip(totals, numbers, strict=True)]
+        return [e.b.fadd(total, e.widened(number)) for total, number in zip(totals, numbers, strict=True)]
 
     whole = e.b.sdiv(count, e.long(CHAINS * e.lanes))
     totals = e.loop(whole, [d.zero] * CHAINS, step)
@@ -107,7 +104,7 @@ def sum_plane(e: Emit, source: Value, count: Value, target: Value) -> None:
     rest = e.at(source, e.b.mul(done, e.long(e.item)))
     for chain in range(CHAINS):
         mask = e.leading(e.b.sub(e.b.sub(count, done), e.long(chain * e.lanes)))
-        totals[chain] = e.b.fadd(totals[chain], widened(e.masked_load(mask, rest, chain * width)))
+        totals[chain] = e.b.fadd(totals[chain], e.widened(e.masked_load(mask, rest, chain * width)))
     total = e.b.fadd(e.b.fadd(totals[0], totals[1]), e.b.fadd(totals[2], totals[3]))
     d.save(d.total(total), target)
 
@@ -121,4 +118,4 @@ def sum_images(e: Emit, source: Value, pitch: Value, rows: Value, count: Value, 
         return [e.b.fadd(totals[0], d.masked_load(mask, e.at(source, (pitch, i))))]
 
     (total,) = e.loop(rows, [d.zero], row)
-    e.masked_store(total if e.item == 8 else e.b.fptrunc(total, e.vector), mask, target)
+    e.masked_store(e.narrowed(total), mask, target)

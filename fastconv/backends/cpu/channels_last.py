@@ -80,24 +80,24 @@ def layout_body(item: int, lanes: int, onto_last: bool, single: bool) -> Any:
         channels, rows, columns = word(plan, CHANNELS), word(plan, ROWS), word(plan, COLUMNS)
         pixel, plane = word(plan, LAST_PIXEL), rows * columns * item
         for n in range(first, end):
-            a = word(arrays, FIRST_ARRAY) + n * channels * plane
-            b = word(arrays, LAST_ARRAY) + word(plan, LAST) + n * word(plan, LAST_IMAGE)
+            planes = word(arrays, FIRST_ARRAY) + n * channels * plane
+            pixels = word(arrays, LAST_ARRAY) + word(plan, LAST) + n * word(plan, LAST_IMAGE)
             for h in range(rows):
-                x, y = a + h * columns * item, b + h * word(plan, LAST_ROW)
+                line, row = planes + h * columns * item, pixels + h * word(plan, LAST_ROW)
                 if single:
                     if onto_last:
-                        copy_numbers(item, lanes, x, columns, y)
+                        copy_numbers(item, lanes, line, columns, row)
                     else:
-                        copy_numbers(item, lanes, y, columns, x)
+                        copy_numbers(item, lanes, row, columns, line)
                 else:
                     for c in range(0, channels, lanes):
                         deep = min(lanes, channels - c)
                         for w in range(0, columns, lanes):
                             wide = min(lanes, columns - w)
-                            p, q = x + c * plane + w * item, y + w * pixel + c * item
+                            by_plane, by_pixel = line + c * plane + w * item, row + w * pixel + c * item
                             if onto_last:
-                                turn_block(item, lanes, p, plane, deep, wide, q, pixel, deep)
+                                turn_block(item, lanes, by_plane, plane, deep, wide, by_pixel, pixel, deep)
                             else:
-                                turn_block(item, lanes, q, pixel, wide, deep, p, plane, wide)
+                                turn_block(item, lanes, by_pixel, pixel, wide, deep, by_plane, plane, wide)
 
     return converted

@@ -1,4 +1,7 @@
-"""Cross-correlation and its gradients: a plan for each geometry, run on a workspace."""
+"""Cross-correlation and its gradients: a plan for each geometry, run on a workspace.
+
+Index letters: `n` image, `c`/`o` channel in/out, `p` output pixel, `r` filter tap.
+"""
 
 from __future__ import annotations
 

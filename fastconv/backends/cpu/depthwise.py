@@ -3,6 +3,8 @@
 A task is a vector of channels of one image, and a block of rows. It turns the pixels of its strip so that a pixel's
 channels lie together, borders of zeros included; then strides and phases are nothing but steps, and no lane is wasted
 on the narrow images that such layers have.
+
+Index letters: `c` channel, `k` filter tap, `q` pixel.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 
 from numba import njit
 
-from fastconv.backends.cpu.layout import LINE
+from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import (
     add_vectors,
     clear_numbers,
@@ -39,7 +41,7 @@ GRAD = 1  # in the place of the weights where their gradient is wanted
 
 @cache
 def turning(item: int, lanes: int) -> Any:
-    """`turn_in`, which fills a strip, and `turn_out`, which stores a row."""
+    """`turn_row`, which turns pixels, `turn_in`, which fills a strip, and `turn_out`, which stores rows."""
     width = lanes * item
 
     @njit

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cpu import axes, depthwise, machine
-from fastconv.backends.cpu import depthwise as d
 from fastconv.backends.cpu.axes import Axis
-from fastconv.backends.cpu.layout import LINE, up
-from fastconv.backends.cpu.machine import cache_bytes
+from fastconv.backends.cpu.layout import up
+from fastconv.backends.cpu.machine import LINE, PAGE, cache_bytes
 from fastconv.backends.cpu.native import Program
+from fastconv.backends.cpu.plans import SMALL
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
-SMALL = 30_000.0  # cycles of a whole call below which one thread does it
 TURN = 6.0  # cycles to turn a vector, in or out
 COLUMNS = 8  # pixels of a tile at most
 TAPS = 9  # of a tile that sums over pixels
@@ -126,15 +125,13 @@ class Layout:
 
     def words(self, **more: int) -> list[int]:
         """A plan's parameters."""
-        values = [0] * d.PLACES
-        values[d.CHANNELS], values[d.BLOCKS], values[d.TAPS] = self.channels, self.blocks, self.taps
+        values = {depthwise.CHANNELS: self.channels, depthwise.BLOCKS: self.blocks, depthwise.TAPS: self.taps}
         for axis, (a, span) in enumerate(zip(self.axes, self.spans(self.rows), strict=True)):
-            values[d.SOURCE + axis], values[d.TARGET + axis] = a.source, a.target
-            values[d.PHASES + axis], values[d.STEP + axis] = len(a.phases), a.step
-            values[d.LEAST + axis], values[d.SPAN + axis], values[d.GRID + axis] = a.shifts[0], span, a.count
-        for name, value in more.items():
-            values[getattr(d, name)] = value
-        return values
+            values |= {depthwise.SOURCE + axis: a.source, depthwise.TARGET + axis: a.target}
+            values |= {depthwise.PHASES + axis: len(a.phases), depthwise.STEP + axis: a.step}
+            values |= {depthwise.LEAST + axis: a.shifts[0], depthwise.SPAN + axis: span, depthwise.GRID + axis: a.count}
+        values |= {getattr(depthwise, name): value for name, value in more.items()}
+        return [values.get(place, 0) for place in range(depthwise.PLACES)]
 
     def sums(self) -> Plan:
         """The forward pass, or the input gradient."""
@@ -147,16 +144,16 @@ class Layout:
         some = range(min(4, wide.count), min(COLUMNS, wide.count) + 1)
         columns = min(some, key=lambda count: -(-wide.count // count) * (count + 1))
         together = self.together()
-        packed = up((self.taps + 1) * self.width, 4096)
-        scratch = packed + up(self.strip(self.rows), 4096) + LINE
-        thread = scratch + up((together * wide.target + len(wide.phases)) * self.width, 4096) + LINE
-        places = {"TABLE": table.ctypes.data, "CHECKED": int(self.backward), "SHARED": 4096, "TOGETHER": together}
+        packed = up((self.taps + 1) * self.width, PAGE)
+        scratch = packed + up(self.strip(self.rows), PAGE) + LINE
+        thread = scratch + up((together * wide.target + len(wide.phases)) * self.width, PAGE) + LINE
+        places = {"TABLE": table.ctypes.data, "CHECKED": int(self.backward), "SHARED": PAGE, "TOGETHER": together}
         places |= {"PIXEL_TABLE": pixels.ctypes.data, "LEFT": self.left}
         values = self.words(**places, PER_THREAD=thread, STRIP=packed, SCRATCH=scratch)
         tasks = self.images * self.vectors * self.axes[0].count * self.blocks
         kernel = depthwise.sums_body(self.item, self.lanes, columns, wide.step)
         tile = f"{self.lanes} channels x {columns} pixels"
-        return self.plan(tile, [(kernel, values, tasks, 4)], 4096 + thread * self.threads, (table, pixels, *tables))
+        return self.plan(tile, [(kernel, values, tasks, 4)], PAGE + thread * self.threads, (table, pixels, *tables))
 
     def gradient(self) -> Plan:
         """The gradient of the weights."""
@@ -166,9 +163,9 @@ class Layout:
         total = self.images * self.axes[0].count * self.blocks
         chunks = max(1, min(CHUNKS // self.vectors, total))
         chunk = self.vectors * up(self.taps, taps) * self.width
-        scratch = up(self.strip(self.rows), 4096) + LINE
-        thread = scratch + up(self.rows * wide.count * self.width, 4096) + LINE
-        shared = up(chunk * chunks, 4096)
+        scratch = up(self.strip(self.rows), PAGE) + LINE
+        thread = scratch + up(self.rows * wide.count * self.width, PAGE) + LINE
+        shared = up(chunk * chunks, PAGE)
         sizes = {"SHARED": shared, "PER_THREAD": thread, "SCRATCH": scratch, "CHUNK_SUMS": chunk}
         sizes |= {"PIXEL_TABLE": pixels.ctypes.data, "LEFT": self.left}
         values = self.words(TABLE=table.ctypes.data, CHUNKS=chunks, ALL_BLOCKS=total, **sizes)

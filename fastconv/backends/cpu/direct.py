@@ -12,7 +12,7 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.layout import LINE
+from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import (
     copy_lanes,
     flag_unless_finite,
@@ -258,8 +258,8 @@ def check_body(item: int, lanes: int) -> Any:
 
 
 # A packing plan's words.
-TAPS, PACK_PANELS, PACK_FILTERS, PACK_GROUP, PACK_STEP, PACK_PANEL_BYTES, PACK_BIAS_STEP, PACK_PHASES = range(8)
-PACK_TABLE, PACK_RUN, PACK_FLAG, PACK_NUMBERS = range(8, 12)
+PACK_PANELS, PACK_FILTERS, PACK_GROUP, PACK_STEP, PACK_PANEL_BYTES, PACK_BIAS_STEP, PACK_PHASES = range(7)
+PACK_TABLE, PACK_RUN, PACK_FLAG, PACK_NUMBERS = range(7, 11)
 
 
 @cache

@@ -15,14 +15,13 @@ import numpy as np
 from fastconv import threads
 from fastconv.backends.cpu import machine, native, outputs
 from fastconv.backends.cpu.steps import Step
-from fastconv.backends.cpu.vectors import Emit, instruction
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
 from fastconv.typing import Array
 
 PIECE = 1 << 12  # numbers of a task
 QUICK, SLOW = 65_536, 10_000  # numbers from which on threads pay, for a few instructions a vector and for many
 PARTS = 4
 
-Value = Any
 Formula = Callable[..., Value]  # (e, a vector of each array, a vector of each number) gives y's vector
 
 

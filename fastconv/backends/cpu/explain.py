@@ -11,7 +11,6 @@ from numba import njit
 from fastconv import threads
 from fastconv.backends.cpu import (
     depthwise_plans,
-    direct,
     fourier,
     launching,
     strips,
@@ -28,11 +27,11 @@ from fastconv.backends.cpu.algorithms import direct_plan as planned
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.native import BODY
 from fastconv.backends.cpu.tile_choice import ARITHMETIC
+from fastconv.backends.cpu.winograd_plans import M
 from fastconv.geometry import Convolution
 from fastconv.transforms import transforms
 
 COPIES, COPY = "copies of the input", 0.5  # cycles of a number
-M = 4  # pixels of Winograd's tiles, as the calls have it
 DENSE = 0.4  # of a loop's lines that are multiply-adds: 0.45 to 0.7 in products, 0.1 to 0.3 in transforms
 MULTIPLY_ADD = re.compile(r"\s+(vf[n]?m(add|sub)|fml[as]\b|fn?m(add|sub)\b)")
 LABEL = re.compile(r"([.\w$]+):")
@@ -65,7 +64,8 @@ def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm:
     name = choose(geometry, which, item, count, algorithm)
     if name == "fft":
         return f"that of {transforms().__name__}, and of NumPy's matrix product"
-    kernel = winograd_body(geometry, which, count) if name == "winograd" else direct_body(geometry, which, item, count)
+    direct = planned(geometry, which, item, count)
+    kernel = winograd_body(geometry, which, count) if name == "winograd" else direct.kernel
     # Numba tells no code of what it has loaded from disk.
     options = {option: value for option, value in kernel.targetoptions.items() if option != "nopython"}
     fresh = njit(**options)(kernel.py_func)
@@ -131,7 +131,7 @@ def winograd_plan(geometry: Convolution, which: str, item: int, count: int) -> d
         tasks = gradient.program.table[0, 2]
     else:
         found = winograd_plans.plan(winograd_plans.problem(geometry, which == "input_grad"), count, M, False)
-        tile, workspace = f"{M} x {M} pixels from {M + 2} x {M + 2}, 36 products", found.workspace
+        tile, workspace = f"{M} x {M} pixels from {M + 2} x {M + 2}, {(M + 2) ** 2} products", found.workspace
         blocks = (
             f"{found.sizes.blocks} of tiles, " + ("filters" if found.by_filters else "tiles") + " in the outer loop"
         )
@@ -155,24 +155,8 @@ def fourier_plan(geometry: Convolution, which: str, item: int, count: int) -> di
         "tasks": 1,
         "threads": 1,
         "workspace": found.workspace,
-        "parts": {"transforms and products": fourier.cost(geometry, which, item)},
+        "parts": {"transforms and products": fourier.cost(geometry, item)},
     }
-
-
-def direct_body(geometry: Convolution, which: str, item: int, count: int) -> Any:
-    """The body with the tile of the direct algorithm."""
-    lanes, found = vectors().lanes(item), planned(geometry, which, item, count)
-    if isinstance(found, depthwise_plans.Plan):
-        return found.kernel
-    if isinstance(found, weight_plans.WeightPlan):
-        form = found.form
-        if form.kind == "pixels":
-            return weight_gradient.pixels_sums(item, lanes, form.starts)
-        return weight_gradient.filters_sums(item, lanes, form.starts, form.columns, form.vectors)
-    tile = found.tile
-    if tile.kind == "filters":
-        return direct.filters_panel(item, lanes, tile.rows, tile.columns, tile.vectors)
-    return direct.pixels_panel(item, lanes, tile.filters, tile.rows, tile.vectors)
 
 
 def winograd_body(geometry: Convolution, which: str, count: int) -> Any:

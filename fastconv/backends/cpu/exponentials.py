@@ -8,15 +8,13 @@ roundings dropped. Infinities, NaN, numbers below the normal ones and the sign o
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 
-from fastconv.backends.cpu.vectors import I32, I64, Emit
+from fastconv.backends.cpu.vectors import I32, I64, Emit, Value
 
 NONE, RELU, TANH, SIGMOID = range(4)  # kinds of activation whose output alone tells the slope
-
-Value = Any
 
 
 class Precision(NamedTuple):

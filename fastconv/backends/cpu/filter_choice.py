@@ -19,7 +19,7 @@ from fastconv.backends.cpu.filter_plans import Plan, build
 from fastconv.backends.cpu.filter_rank import ROUNDINGS, products, whole_bits
 from fastconv.backends.cpu.filter_stages import doubted, down_stage, side_stage, term_stage
 from fastconv.backends.cpu.filter_terms import ALONE, FUSED, MINUS, PLUS, Term
-from fastconv.backends.cpu.layout import LINE
+from fastconv.backends.cpu.machine import LINE
 from fastconv.borders import Border
 from fastconv.typing import Array, Shape
 

@@ -19,7 +19,7 @@ from fastconv.transforms import fast_length, transforms
 from fastconv.typing import Array
 
 LENGTHS = (256, 512, 1024)  # of a tile along an axis: more leave the second cache
-LINE = 1 << 14  # the same of a signal
+SIGNAL = 1 << 14  # the same of a signal
 # Cycles of a thread for each number of a tile: for its padding and product, and times the logarithm of its size.
 COPY, TRANSFORM = 10.0, 2.1
 
@@ -37,6 +37,8 @@ class Transformed:
     lengths : (int, int)
         Of a tile.
     threads : int
+    cycles : float
+        Of all threads together, about.
     """
 
     places: tuple[Array, Array]
@@ -108,7 +110,7 @@ def best_lengths(taps: tuple[int, int], shape: tuple[int, int], threads: int) ->
     found = []
     for length in LENGTHS:
         sizes = [
-            fast_length(min(max(length if extent > 1 else LINE, 2 * count), extent + count - 1))
+            fast_length(min(max(length if extent > 1 else SIGNAL, 2 * count), extent + count - 1))
             if count > 1 or extent > 1
             else 1
             for count, extent in zip(taps, shape, strict=True)

@@ -12,8 +12,8 @@ from fastconv.backends.cpu import machine, workspace
 from fastconv.backends.cpu.bands import JOB
 from fastconv.backends.cpu.filter_rows import BEFORE, CONSTANT, EXTENT, PLACES, filling, giving, kind_of
 from fastconv.backends.cpu.filter_stages import Doubt, Grid, Stage
-from fastconv.backends.cpu.layout import LINE, up
-from fastconv.backends.cpu.machine import cache_bytes
+from fastconv.backends.cpu.layout import up
+from fastconv.backends.cpu.machine import LINE, cache_bytes
 from fastconv.backends.cpu.native import Program, code
 from fastconv.backends.cpu.sure_rows import SPACE, giving_surely
 from fastconv.typing import Array
@@ -39,10 +39,12 @@ class Plan:
 
     def run(self, x: Array, y: Array) -> bool:
         """Compute; whether all results are finite, if that is checked."""
-        buffer = workspace.take(self.workspace * self.threads)
         flag = np.zeros(1, np.int64) if self.checked else None
-        self.program.on(self.threads, x, y, buffer, flag)
-        workspace.give(buffer)
+        space = workspace.take(self.workspace * self.threads)
+        try:
+            self.program.on(self.threads, x, y, space, flag)
+        finally:
+            workspace.give(space)
         return flag is None or not flag[0]
 
 

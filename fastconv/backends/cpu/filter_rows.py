@@ -14,9 +14,7 @@ from llvmlite import ir
 from numba import njit
 
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.vectors import Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 # Words of a filter's plan that filling a row needs: an axis's pixels before the image's first one, pixels of the image,
 # the table of its border, the address of the constant.
@@ -31,7 +29,7 @@ def kind_of(dtype: np.dtype[Any]) -> int:
     return KINDS[dtype.kind] + dtype.itemsize
 
 
-def numbers_of(e: Emit, kind: int, lanes: int) -> Any:
+def numbers_of(kind: int, lanes: int) -> Any:
     """The type of so many numbers of a kind."""
     size = kind % 100
     one = (ir.FloatType() if size == 4 else ir.DoubleType()) if kind >= FLOATING else ir.IntType(8 * size)
@@ -50,7 +48,7 @@ def as_float(e: Emit, kind: int, value: Value, lanes: int) -> Value:
 
 def as_kind(e: Emit, kind: int, value: Value, lanes: int) -> Value:
     """Numbers that were computed as those of a kind."""
-    result, size = numbers_of(e, kind, lanes), kind % 100
+    result, size = numbers_of(kind, lanes), kind % 100
     if kind >= FLOATING:
         if size == e.item:
             return value
@@ -88,7 +86,7 @@ def converted(e: Emit, kind: int, into: bool, source: Value, count: Value, targe
     sizes = (size, e.item) if into else (e.item, size)
 
     def convert(place: Value, lanes: int) -> None:
-        own, ours = numbers_of(e, kind, lanes), e.vector if lanes > 1 else e.scalar
+        own, ours = numbers_of(kind, lanes), e.vector if lanes > 1 else e.scalar
         kinds = (own, ours) if into else (ours, own)
         addresses = [e.at(base, (step, place)) for base, step in zip((source, target), sizes, strict=True)]
         pointers = [e.pointer(address, found) for address, found in zip(addresses, kinds, strict=True)]

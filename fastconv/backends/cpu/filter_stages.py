@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.backends.cpu import machine, shifted_rows
 from fastconv.backends.cpu.bands import band_body, parameters, tile_for
 from fastconv.backends.cpu.filter_terms import FUSED, MINUS, PLUS, Term, packed, terms_body
-from fastconv.backends.cpu.layout import LINE
+from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.native import code
 from fastconv.typing import Array, Shape
 
@@ -40,6 +40,8 @@ class Grid:
     shape : (int, int)
         Rows and columns of an output plane.
     constant : float
+    constant_between : bool
+        Whether the constant also surrounds what the first of two stages gives.
     """
 
     x: np.dtype[Any]

@@ -16,10 +16,8 @@ from llvmlite import ir
 
 from fastconv.backends.cpu.bands import BASE, OUT, OUTS, ROWS, WEIGHTS, Totals, in_parts
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.vectors import Emit, instruction
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
 from fastconv.typing import Array
-
-Value = Any
 
 # What a job's weights are here: the number of terms, and how many of them are of single pixels, which come first; for
 # each term a row and a number of bytes from its begin, and those of the pixel that is its pair; then the weights. All

@@ -49,10 +49,10 @@ def correlate(x: Array, weights: Array, y: Array, borders: tuple[Border, ...], c
     source, target = readable(x), writable(result)
     key = (layout_of(source), layout_of(target), weights.shape, weights.tobytes(), borders, cval, skip_zeros)
     count = threads.get_num_threads()
-    plan = correlation(*key, False, count)
-    if plan is None:
+    quick = correlation(*key, False, count)
+    if quick is None:
         target[...] = 0
-    elif not plan.run(source, target):
+    elif not quick.run(source, target):
         again = correlation(*key, True, count)
         assert again is not None
         again.run(source, target)
@@ -138,8 +138,7 @@ def one_or_two(x: Array, axis: int, down: Packed | None, side: Packed | None, y:
         seen = source[None], target[None]
     else:
         seen = source, target
-    plan = line_filter(layout_of(seen[0]), layout_of(seen[1]), down, side, cval, threads.get_num_threads())
-    plan.run(*seen)
+    line_filter(layout_of(seen[0]), layout_of(seen[1]), down, side, cval, threads.get_num_threads()).run(*seen)
     if target is not y:
         y[...] = target
 

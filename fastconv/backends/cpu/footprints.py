@@ -16,9 +16,8 @@ import numpy as np
 from numba import njit
 
 from fastconv.backends.cpu.conversion import FLOAT64, numbers, one, stored
-from fastconv.backends.cpu.kernels import kernel
+from fastconv.backends.cpu.kernels import address, kernel
 from fastconv.backends.cpu.line_buffers import move_bytes, repeat_bytes
-from fastconv.backends.cpu.pooling import address
 from fastconv.borders import CONSTANT, Border
 from fastconv.typing import Array, Shape
 

@@ -60,7 +60,7 @@ def planned(geometry: Convolution, item: int) -> Plan:
     filters = max(1, min(most, BUDGET // each))
     groups = max(1, min(geometry.groups, BUDGET // (each * most))) if filters == most else 1
     images = max(1, min(geometry.batch, BUDGET // (one * max(channels, filters, 1) * groups)))
-    spectra = filters * channels + images * (channels + filters)
+    held = filters * channels + images * (channels + filters)
     return Plan(
         lengths,
         (..., *(slice(0, count) for count in shown)),
@@ -70,7 +70,7 @@ def planned(geometry: Convolution, item: int) -> Plan:
         groups,
         filters,
         images,
-        2 * one * groups * spectra,
+        2 * one * groups * held,
     )
 
 
@@ -169,21 +169,21 @@ def spectra(arrays: Array, places: Places, plan: Plan) -> Array:
     return np.ascontiguousarray(np.moveaxis(found.reshape(*arrays.shape[:3], prod(found.shape[3:])), 3, 0))
 
 
-def pixels(spectra: Array, plan: Plan) -> Array:
+def pixels(transformed: Array, plan: Plan) -> Array:
     """The inverse of `spectra`: (g, a, b, spatial)."""
     sizes = (*plan.lengths[:-1], plan.lengths[-1] // 2 + 1)
-    frequencies = np.moveaxis(spectra, 0, 3).reshape(*spectra.shape[1:], *sizes)
+    frequencies = np.moveaxis(transformed, 0, 3).reshape(*transformed.shape[1:], *sizes)
     back: Array = transforms().irfftn(frequencies, plan.lengths, axes=range(3, 3 + len(sizes)))
     return back
 
 
-def cost(geometry: Convolution, operation: str, item: int) -> float:
-    """Cycles, about, of one thread: the transforms, and products of complex matrices."""
+def cost(geometry: Convolution, item: int) -> float:
+    """Cycles, about, that one thread takes for any pass: the transforms, and products of complex matrices."""
     plan = planned(geometry, item)
     size, batch, groups = prod(plan.lengths), geometry.batch, geometry.groups
     channels, filters = geometry.in_channels // groups, geometry.out_channels // groups
     rounds = -(-filters // plan.filters)  # images are transformed once for each block of filters
     inputs, outputs = batch * groups * channels * rounds, batch * groups * filters
-    transforms = groups * filters * channels + inputs + outputs
+    count = groups * filters * channels + inputs + outputs
     products = size / 2 * batch * groups * channels * filters
-    return (transforms * size * (TRANSFORM * log2(size + 1) + COPY) + products * PRODUCT) * item / 4 + CALL
+    return (count * size * (TRANSFORM * log2(size + 1) + COPY) + products * PRODUCT) * item / 4 + CALL

@@ -92,6 +92,12 @@ def kernel(function: Callable[..., None]) -> Kernel:
     return Kernel(function)
 
 
+@njit
+def address(array):  # type: ignore[no-untyped-def]
+    """Where a kernel's array has its data, as the signed number that Numba adds to others."""
+    return np.int64(array.ctypes.data)
+
+
 def _type(kind: int) -> Any:
     """Numba's type of an argument; numbers are arrays without axes."""
     return LONG if kind == INT else types.Array(from_dtype(DTYPES[kind // AXES]), kind % AXES, "C")

@@ -8,9 +8,8 @@ import numpy as np
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.axes import Axis
+from fastconv.backends.cpu.machine import LINE
 from fastconv.typing import Array
-
-LINE = 64  # bytes of a cache line
 
 
 def up(number: int, multiple: int) -> int:

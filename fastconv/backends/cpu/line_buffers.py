@@ -15,11 +15,9 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 
+from fastconv.backends.cpu.kernels import address
 from fastconv.backends.cpu.native import body, call, code, native, word
-from fastconv.backends.cpu.pooling import address
-from fastconv.backends.cpu.vectors import Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 # Words of a job: where from, where to; pixels, outer places, bytes of each; from a pixel and a place to the next one.
 FROM, TO, PIXELS, PLACES, SIZE, FROM_PIXEL, FROM_PLACE, TO_PIXEL, TO_PLACE = range(9)

@@ -28,7 +28,9 @@ BLOCK = 128  # rows that are summed at a time: a strip of them stays in the seco
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """y[n, o] = bias[o] + sum over c of weight[o, c] x[n, c]."""
     y = np.empty((x.shape[0], weight.shape[0]), x.dtype)
-    if y.size:
+    if not x.shape[1]:  # sums of nothing
+        y[...] = 0 if bias is None else bias
+    elif y.size:
         found = forward(*y.shape, x.shape[1], x.itemsize, threads.get_num_threads())
         start = found.no_bias if bias is None else bias
         space = workspace.take(found.workspace)
@@ -106,19 +108,18 @@ def dots(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Pr
     if rows >= FEW * high:  # some rows of x stay in the nearest cache while they meet all columns
         strip, most = columns, max(high, NEAR // (depth * item))
         several = -(-rows // (most // high * high))
-    values = [0] * products.PLACES
-    for place, value in {
+    strips = -(-columns // strip)
+    several = max(several, parts(rows, high, strips))
+    values = {
         products.ROWS: rows,
         products.COLUMNS: columns,
         products.DEPTH: depth,
         products.STRIP: strip,
+        products.PARTS: several,
         products.STAYS: stays(depth * columns * item),
-    }.items():
-        values[place] = value
-    strips = -(-columns // strip)
-    values[products.PARTS] = max(several, parts(rows, high, strips))
+    }
     kernel = products.dots_body(item, registers.lanes(item), high, wide)
-    steps = [(kernel, values, strips * values[products.PARTS], 8)]
+    steps = [(kernel, products.words(values), strips * several, 8)]
     work = max(rows * columns * depth // 8, columns * depth)
     return Program(steps, work), count if work > SMALL else 1
 
@@ -144,8 +145,7 @@ def outer_step(
     high, across = min(rows, 8 if registers.registers > 16 else 4), 3 if registers.registers > 16 else 2
     strip = min(STRIP, -(-columns // (4 * lanes * across)) * lanes * across)
     strips = -(-columns // strip)
-    values = [0] * products.PLACES
-    for place, value in {
+    values = {
         products.ROWS: rows,
         products.COLUMNS: columns,
         products.DEPTH: depth,
@@ -160,18 +160,16 @@ def outer_step(
         products.RESULT: products.Y,
         products.STAYS: stays(depth * columns * item),
         **places,
-    }.items():
-        values[place] = value
+    }
     kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)), update)
-    return kernel, values, strips * values[products.PARTS], 8
+    return kernel, products.words(values), strips * values[products.PARTS], 8
 
 
 def turning(columns: int, depth: int, item: int, source: int, target: int) -> Any:
     """The step that turns one of the call's arrays, a matrix (columns, depth), into another one."""
-    lanes, values = vectors().lanes(item), [0] * products.PLACES
-    values[products.COLUMNS], values[products.DEPTH] = columns, depth
-    values[products.RIGHT], values[products.RESULT] = source, target
-    return products.turned_body(item, lanes), values, -(-columns // lanes), 8
+    lanes = vectors().lanes(item)
+    places = {products.COLUMNS: columns, products.DEPTH: depth, products.RIGHT: source, products.RESULT: target}
+    return products.turned_body(item, lanes), products.words(places), -(-columns // lanes), 8
 
 
 @lru_cache(maxsize=1024)

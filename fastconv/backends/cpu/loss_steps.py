@@ -16,16 +16,15 @@ from llvmlite import ir
 
 from fastconv.backends.cpu import exponentials, machine, native
 from fastconv.backends.cpu.elementwise import PARTS, PIECE, QUICK, SLOW
-from fastconv.backends.cpu.softmax import Row, log_of_sum, widened
+from fastconv.backends.cpu.softmax import Row, log_of_sum
 from fastconv.backends.cpu.steps import Step
-from fastconv.backends.cpu.vectors import I1, I32, I64, Emit, instruction
+from fastconv.backends.cpu.vectors import I1, I32, I64, Emit, Value, instruction
 from fastconv.typing import Array
 
 X, TARGET, SCALE, FACTOR, DIVISOR, PARTIAL, LOSS, GRAD = range(8)
 ROWS = 8  # of a task of the cross-entropy
 IGNORED = -100  # `functional.cross_entropy`'s default
 
-Value = Any
 Plan = tuple[Any, Sequence[int], int, int]  # body, parameters, tasks, parts
 
 
@@ -191,7 +190,7 @@ def pair_body(
             pair = [e.masked_load(mask, source, offset) for source in (x, target)]
             if gradient:
                 e.masked_store(grad_of(e, *pair, factor), mask, grad, offset)
-            losses = e.b.select(mask, widened(d, loss_of(e, *pair)), d.zero)
+            losses = e.b.select(mask, e.widened(loss_of(e, *pair)), d.zero)
             return [e.b.fadd(totals[0], losses)]
 
         (total,) = e.over(count, [d.zero], step)
@@ -229,7 +228,7 @@ def sum_partial(e: Emit, arrays: Value, count: Value) -> None:
         return [e.b.fadd(values[0], d.masked_load(mask, partial, place))]
 
     mean = e.b.fdiv(d.total(d.over(count, [d.zero], add)[0]), d.number(divisor))
-    e.save(mean if e.item == 8 else e.b.fptrunc(mean, e.scalar), loss)
+    e.save(e.narrowed(mean), loss)
 
 
 @functools.cache
@@ -254,7 +253,7 @@ def set_divisor(e: Emit, arrays: Value, count: Value) -> None:
     number = e.b.sitofp(count, d.scalar)
     d.save(number, e.word(arrays, I64(DIVISOR)))
     factor = e.b.fdiv(d.number(e.word(arrays, I64(SCALE))), number)
-    e.save(factor if e.item == 8 else e.b.fptrunc(factor, e.scalar), e.word(arrays, I64(FACTOR)))
+    e.save(e.narrowed(factor), e.word(arrays, I64(FACTOR)))
 
 
 @functools.cache
@@ -291,9 +290,6 @@ def sum_rows(
     x, targets, partial, grads = (e.word(arrays, I64(place)) for place in (X, TARGET, PARTIAL, GRAD))
     factor = e.number(e.word(arrays, I64(FACTOR)))
 
-    def wide(number: Value) -> Value:
-        return number if e.item == 8 else b.fpext(number, d.scalar)
-
     def step(v: Value, values: list[Value]) -> list[Value]:
         n = b.add(begin, v)
         source, grad = (e.at(array, b.mul(b.mul(n, classes), I64(e.item))) for array in (x, grads))
@@ -306,11 +302,10 @@ def sum_rows(
         else:
             total = row.sum(lambda *at: exponentials.exponential(e, b.fsub(e.masked_load(at[1], source, at[0]), top)))
         log, total, top = (b.extract_element(v, I32(0)) for v in (log_of_sum(row, total), total, top))
-        loss = b.fsub(log, b.fsub(wide(e.number(source, place)), wide(top)))
+        loss = b.fsub(log, b.fsub(e.widened(e.number(source, place)), e.widened(top)))
         if gradient:
             share = b.select(counted, factor, ir.Constant(e.scalar, 0.0))
-            weight = b.fdiv(wide(share), total)
-            weight = e.splat(weight if e.item == 8 else b.fptrunc(weight, e.scalar))
+            weight = e.splat(e.narrowed(b.fdiv(e.widened(share), total)))
             row.store(lambda offset, mask: b.fmul(e.masked_load(mask, grad, offset), weight), grad)
             e.save(b.fsub(e.number(grad, place), share), grad, place)
         return [b.fadd(values[0], b.select(counted, loss, ir.Constant(d.scalar, 0.0)))]

@@ -13,6 +13,8 @@ import llvmlite.binding
 # The widest registers that a feature of the processor stands for, and how many of them there are.
 VECTORS = {"avx512f": (512, 32), "avx": (256, 16), "sse2": (128, 16), "neon": (128, 32), "altivec": (128, 32)}
 WIDTHS = (128, 256, 512)
+LINE = 64  # bytes of a cache line
+PAGE = 4096  # bytes, of which the parts of a workspace are multiples
 
 
 @dataclass(frozen=True)

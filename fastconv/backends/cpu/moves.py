@@ -1,15 +1,11 @@
-"""What surrounds the tiles: numbers copied, cleared, turned and taken together, in vector instructions.
+"""Moves of numbers: copied, cleared, turned and taken together, in vector instructions.
 
 Addresses and steps count bytes; nothing outside of what is named is read or written.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from fastconv.backends.cpu.vectors import Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 
 @instruction(3)
@@ -206,12 +202,12 @@ def sum_rows(e: Emit, vectors: int, source: Value, pitch: Value, rows: Value, co
     def row(i: Value, carried: list[Value]) -> list[Value]:
         line, *totals = carried
         numbers = [e.masked_load(mask, line, v * width) for v, mask in enumerate(masks)]
-        wide = numbers if e.item == 8 else [e.b.fpext(number, d.vector) for number in numbers]
+        wide = [e.widened(number) for number in numbers]
         return [e.at(line, pitch), *[e.b.fadd(total, number) for total, number in zip(totals, wide, strict=True)]]
 
     _, *totals = e.loop(rows, [source, *[d.zero] * vectors], row)
     for v, (total, mask) in enumerate(zip(totals, masks, strict=True)):
-        e.masked_store(total if e.item == 8 else e.b.fptrunc(total, e.vector), mask, target, v * width)
+        e.masked_store(e.narrowed(total), mask, target, v * width)
 
 
 @instruction(2)

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from fastconv.backends.cpu.conversion import FLOAT64, INT64, exact, numbers, one, stored
-from fastconv.backends.cpu.kernels import kernel
+from fastconv.backends.cpu.kernels import address, kernel
 from fastconv.backends.cpu.line_buffers import (
     JOB,
     PLACES,
@@ -28,7 +28,6 @@ from fastconv.backends.cpu.line_buffers import (
     move_bytes,
     save,
 )
-from fastconv.backends.cpu.pooling import address
 from fastconv.backends.cpu.running_sums import LANES, slide
 from fastconv.borders import Border
 from fastconv.typing import Array, Shape
@@ -66,7 +65,7 @@ def extreme_lines(x: Array, passes: Passes, y: Array, cval: float, minimum: bool
         elif strange and floating and size > 1:
             for lines, out in parts(x, y, axis, edge.dtype):
                 count = lines.shape[0] * lines.shape[2]
-                follow_extremes(count, lines, border.places, border.before, size, int(minimum), edge, out)
+                follow_extremes(count, lines, border.places, size, int(minimum), edge, out)
         x = y
 
 
@@ -229,7 +228,7 @@ def move_extremes(x, places, form, edge, y, found, first, end):  # type: ignore[
 
 
 @kernel
-def follow_extremes(x, places, before, size, minimum, edge, y, first, end):  # type: ignore[no-untyped-def]
+def follow_extremes(x, places, size, minimum, edge, y, first, end):  # type: ignore[no-untyped-def]
     """The same where lines hold NaN, which is neither less nor greater: as in SciPy, the order of comparisons decides.
 
     The pixels that may still become the extreme wait in a queue, each with the place where it leaves the window. One

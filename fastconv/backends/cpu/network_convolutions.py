@@ -48,7 +48,8 @@ def convolve(
         low.weights_must_be_finite(weight)
         flag = low.finite(x)
         low.table.when(flag, absent=True)
-        chosen = winograd_plans.plan(winograd_plans.problem(geometry, which == "input_grad"), low.threads, 4, False)
+        problem = winograd_plans.problem(geometry, which == "input_grad")
+        chosen = winograd_plans.plan(problem, low.threads, winograd_plans.M, False)
         space = low.space(chosen.workspace, shared=True)
         arrays: tuple[Array | None, ...] = (x, weight, bias, result, space, space)
         low.table.program(f"{title}, winograd", chosen.program, *arrays, threads=low.threads, flops=flops)
@@ -237,12 +238,12 @@ def dense_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
     (x,), weight = value.inputs, value.parameters["weight"]
     (rows, columns), depth = grad.shape, x.shape[1]
     flops = 2 * rows * columns * depth
-    dense = Dense(weight, grad, low.array(x), low.gradient(weight))
-    if dense.takes_update and dense.result is low.gradients[id(weight)][1]:
-        low.last_steps.append(dense)
+    of_weight = Dense(weight, grad, low.array(x), low.gradient(weight))
+    if of_weight.takes_update and of_weight.result is low.gradients[id(weight)][1]:
+        low.last_steps.append(of_weight)
     else:
-        dense.add_to(low.table, low.threads)
-        low.gradient_is_there(weight, dense.result)
+        of_weight.add_to(low.table, low.threads)
+        low.gradient_is_there(weight, of_weight.result)
     if value.parameters["bias"] is not None:
         result = low.gradient(value.parameters["bias"])
         program, threads = linear.sums(rows, columns, low.item, low.threads)

@@ -91,7 +91,7 @@ def batch_norm(low: Lowering, value: Value) -> None:
         low.table.add(*normalization.evaluated_steps(x, y, *running, weight, bias, module.eps, relu, images))
         return
     mean, var = low.kept[value] = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-    numbers = np.zeros(4)
+    numbers = np.zeros(normalization.NUMBERS)
     low.table.add(
         *normalization.batch_norm_steps(
             x, y, mean, var, weight, bias, *running, numbers, module.eps, module.momentum, relu, images

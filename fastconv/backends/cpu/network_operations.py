@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastconv.backends.cpu import network_convolutions as c
-from fastconv.backends.cpu import network_layers as n
+from fastconv.backends.cpu import network_convolutions as convolutions
+from fastconv.backends.cpu import network_layers as layers
 from fastconv.graph import Value
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ class Operation(NamedTuple):
 
 
 OPERATIONS = {
-    "pooled_convolution": Operation(c.pooled_convolution, c.pooled_convolution_grads),
-    "convolution": Operation(c.convolution, c.convolution_grads),
-    "conv_transpose": Operation(c.convolution, c.convolution_grads),
-    "linear": Operation(c.dense, c.dense_grads),
-    "relu": Operation(n.activation, n.activation_grads),
-    "tanh": Operation(n.activation, n.activation_grads),
-    "sigmoid": Operation(n.activation, n.activation_grads),
-    "max_pool": Operation(n.max_pool, n.max_pool_grads),
-    "avg_pool": Operation(n.avg_pool, n.avg_pool_grads),
-    "batch_norm": Operation(n.batch_norm, n.batch_norm_grads),
-    "reshape": Operation(n.reshape, n.reshape_grads),
-    "add": Operation(n.addition, n.addition_grads),
-    "concat": Operation(n.concatenation, n.concatenation_grads),
-    "layer": Operation(n.layer, n.layer_grads),
+    "pooled_convolution": Operation(convolutions.pooled_convolution, convolutions.pooled_convolution_grads),
+    "convolution": Operation(convolutions.convolution, convolutions.convolution_grads),
+    "conv_transpose": Operation(convolutions.convolution, convolutions.convolution_grads),
+    "linear": Operation(convolutions.dense, convolutions.dense_grads),
+    "relu": Operation(layers.activation, layers.activation_grads),
+    "tanh": Operation(layers.activation, layers.activation_grads),
+    "sigmoid": Operation(layers.activation, layers.activation_grads),
+    "max_pool": Operation(layers.max_pool, layers.max_pool_grads),
+    "avg_pool": Operation(layers.avg_pool, layers.avg_pool_grads),
+    "batch_norm": Operation(layers.batch_norm, layers.batch_norm_grads),
+    "reshape": Operation(layers.reshape, layers.reshape_grads),
+    "add": Operation(layers.addition, layers.addition_grads),
+    "concat": Operation(layers.concatenation, layers.concatenation_grads),
+    "layer": Operation(layers.layer, layers.layer_grads),
 }

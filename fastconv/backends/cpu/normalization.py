@@ -13,8 +13,20 @@ from typing import Any
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import channel_moments as s
 from fastconv.backends.cpu import machine, native, outputs
+from fastconv.backends.cpu.channel_moments import (
+    MOMENTS,
+    SUM,
+    bias_gradient,
+    finish_moments,
+    finish_sums,
+    gradient_sums,
+    moments,
+    move_average,
+    normalise_rows,
+    project_rows,
+    weight_gradient,
+)
 from fastconv.backends.cpu.kernels import SMALL
 from fastconv.backends.cpu.steps import Step
 from fastconv.typing import Array, Shape
@@ -36,7 +48,7 @@ def batch_statistics(x: Array) -> tuple[Array, Array]:
     """The mean and the (biased) variance of each channel, over n and p."""
     mean, var = np.full((2, x.shape[1]), np.nan, x.dtype)  # a quotient of nothing
     if x.size:
-        space = np.empty(chunks_of(x.shape) * x.shape[1] * s.MOMENTS)
+        space = np.empty(chunks_of(x.shape) * x.shape[1] * MOMENTS)
         run(forward_program(x.shape, x.itemsize, SUMS | FINISH), x, None, mean, var, None, None, None, space)
     return mean, var
 
@@ -86,7 +98,7 @@ def batch_norm_steps(
         weight,
         bias,
         numbers,
-        np.empty(chunks * x.shape[1] * s.MOMENTS),
+        np.empty(chunks * x.shape[1] * MOMENTS),
         running_mean,
         running_var,
     )
@@ -194,7 +206,7 @@ def gradient_space(shape: Shape, eps: float) -> Array:
 
 def _sums(space: Array, shape: Shape) -> Array:
     """The sums of the gradient itself."""
-    return space[2 : 2 + 2 * shape[1]].reshape(-1, 2)[:, s.SUM]
+    return space[2 : 2 + 2 * shape[1]].reshape(-1, 2)[:, SUM]
 
 
 def _parameters(shape: Shape, item: int, stages: int, images: int) -> tuple[tuple[int, ...], int]:
@@ -252,23 +264,23 @@ def forward_body(item: int, lanes: int, relu: int) -> Any:
         x, y, mean, var = native.word(arrays, 0), native.word(arrays, 1), native.word(arrays, 2), native.word(arrays, 3)
         weight, bias, numbers = native.word(arrays, 4), native.word(arrays, 5), native.word(arrays, 6)
         chunks, step = native.word(arrays, 7), channels * pixels * item
-        each, all_chunks, block = 8 * s.MOMENTS, native.word(plan, CHUNKS), native.word(plan, BLOCK_IMAGES)
+        each, all_chunks, block = 8 * MOMENTS, native.word(plan, CHUNKS), native.word(plan, BLOCK_IMAGES)
         for task in range(first, end):
             part, c = task // channels, task % channels
             low, start = part * images // parts, x + c * pixels * item
             count, begin = (part + 1) * images // parts - low, (low * channels + c) * pixels * item
             if stages & SUMS:
-                s.moments(item, doubles, start, x + begin, step, pixels, count, block, chunks + each * task)
+                moments(item, doubles, start, x + begin, step, pixels, count, block, chunks + each * task)
             if stages & FINISH:
                 own, pitch = chunks + each * c, each * channels
-                s.finish_moments(item, doubles, start, own, all_chunks, pitch, c, mean, var)
+                finish_moments(item, doubles, start, own, all_chunks, pitch, c, mean, var)
                 if stages & MORE:
                     momentum, one = numbers + 8 * MOMENTUM, numbers + 8 * ONE
-                    s.move_average(item, doubles, native.word(arrays, 8), mean, c, momentum, one)
-                    s.move_average(item, doubles, native.word(arrays, 9), var, c, momentum, numbers + 8 * FACTOR)
+                    move_average(item, doubles, native.word(arrays, 8), mean, c, momentum, one)
+                    move_average(item, doubles, native.word(arrays, 9), var, c, momentum, numbers + 8 * FACTOR)
             if stages & ROWS:
                 source, target = x + begin, y + begin
-                s.normalise_rows(
+                normalise_rows(
                     item, lanes, relu, source, target, step, pixels, count, c, mean, var, weight, bias, numbers
                 )
 
@@ -298,18 +310,18 @@ def backward_body(item: int, lanes: int, relu: int) -> Any:
             count, begin = (part + 1) * images // parts - low, (low * channels + c) * pixels * item
             slopes, numbers = grad + begin, x + begin
             if stages & SUMS:
-                s.gradient_sums(
+                gradient_sums(
                     item, doubles, relu, slopes, numbers, step, pixels, count,
                     c, mean, var, weight, bias, eps, chunks + 16 * task,
                 )  # fmt: skip
             if stages & FINISH:
-                s.finish_sums(item, doubles, chunks + 16 * c, native.word(plan, CHUNKS), 16 * channels, sums)
+                finish_sums(item, doubles, chunks + 16 * c, native.word(plan, CHUNKS), 16 * channels, sums)
                 if native.word(arrays, 7) != 0:
-                    s.weight_gradient(item, doubles, sums, c, var, eps, native.word(arrays, 7))
+                    weight_gradient(item, doubles, sums, c, var, eps, native.word(arrays, 7))
                 if stages & MORE:
-                    s.bias_gradient(item, doubles, sums, c, native.word(arrays, 8))
+                    bias_gradient(item, doubles, sums, c, native.word(arrays, 8))
             if stages & ROWS:
-                s.project_rows(
+                project_rows(
                     item, lanes, relu, slopes, numbers, grad_x + begin, step, pixels, count,
                     c, mean, var, weight, bias, eps, eps + 8 * COUNT, sums,
                 )  # fmt: skip

@@ -13,13 +13,11 @@ from typing import Any
 from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.elementwise import PARTS, PIECE
 from fastconv.backends.cpu.steps import Step
-from fastconv.backends.cpu.vectors import I64, Emit, instruction
+from fastconv.backends.cpu.vectors import I64, Emit, Value, instruction
 from fastconv.typing import Array
 
 SGD_SMALL, ADAM_SMALL = 100_000, 20_000  # numbers below which one thread is faster
 SGD_NUMBERS, ADAM_NUMBERS = 6, 8
-
-Value = Any
 
 
 def sgd_numbers(

@@ -1,6 +1,6 @@
-"""The padded input as phases, in which a window's place and a tap's offset simply add.
+"""Padded images as phases, in which a window's place and a tap's offset simply add.
 
-With a stride of `s`, pixel `p * s + r * d` of the padded input is pixel `p + r * d // s` of phase `r * d % s`, the
+With a stride of `s`, pixel `p * s + r * d` of a padded image is pixel `p + r * d // s` of phase `r * d % s`, the
 image of every s-th pixel. In phases, laid out one after the other, every window moves by one pixel and every tap is a
 constant offset, so that kernels know neither rank nor stride nor dilation: they have a table of row starts and one of
 taps.
@@ -50,19 +50,8 @@ def taps(geometry: Convolution) -> Taps:
     return Taps(geometry.stride, size, starts, offsets)
 
 
-def to_phases(x: Array, geometry: Convolution) -> Array:
-    """x with its border of zeros as (N, C, all pixels of all phases)."""
-    table = taps(geometry)
-    if table.phases == 1 and table.size == geometry.input_size:
-        return x.reshape(*x.shape[:2], prod(table.size))
-    out = np.zeros((*x.shape[:2], *table.stride, *table.size), x.dtype)
-    for phase, source, place in _pieces(geometry):
-        out[(..., *phase, *place)] = x[(..., *source)]
-    return out.reshape(*x.shape[:2], table.phases * prod(table.size))
-
-
 def from_phases(phases: Array, geometry: Convolution) -> Array:
-    """The inverse of `to_phases`: (N, C, *input_size), the border dropped."""
+    """The images (N, C, *input_size), their borders dropped, of (N, C, all pixels of all phases)."""
     table = taps(geometry)
     if table.phases == 1 and table.size == geometry.input_size:
         return phases.reshape(geometry.input_shape)
@@ -75,12 +64,12 @@ def from_phases(phases: Array, geometry: Convolution) -> Array:
 
 @lru_cache(maxsize=1024)
 def _pieces(geometry: Convolution) -> list[tuple[Any, Any, Any]]:
-    """For each phase: its index, its pixels in x, and their place in the phase; each an index for the spatial axes."""
+    """For each phase: its index, its pixels in the image, and their place in it; each an index for the spatial axes."""
     by_axis = []
     for h, (before, _), s in zip(geometry.input_size, geometry.padding, geometry.stride, strict=True):
         pieces = []
         for phase in range(s):
-            first = (phase - before) % s  # the first pixel of x in this phase
+            first = (phase - before) % s  # the first pixel of the image in this phase
             place = (first + before) // s
             pieces.append((phase, slice(first, h, s), slice(place, place + len(range(first, h, s)))))
         by_axis.append(pieces)

@@ -1,4 +1,7 @@
-"""Means over whole planes, several at once, so that their sums end in one vector; and planes of one number each."""
+"""Means over whole planes, several at once, so that their sums end in one vector; and planes of one number each.
+
+Index letters: `n` plane, or image where there is a channel `c`, `p` pixel.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ from functools import cache
 from typing import Any
 
 from fastconv.backends.cpu import native
-from fastconv.backends.cpu.vectors import I64, Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.vectors import I64, Emit, Value, instruction
 
 
 @instruction(2)
@@ -24,16 +25,13 @@ def mean_planes(e: Emit, x: Value, pixels: Value, planes: Value, divisor: Value,
         place = b.select(b.icmp_signed("<", I64(n), last), I64(n), last)
         rows.append(e.at(x, b.mul(b.mul(place, pixels), I64(e.item))))
 
-    def wide(value: Value) -> Value:
-        return value if e.item == 8 else b.fpext(value, d.vector)
-
     def step(place: Value, mask: Value, values: list[Value]) -> list[Value]:
-        numbers = [wide(e.masked_load(mask, row, place)) for row in rows]
+        numbers = [e.widened(e.masked_load(mask, row, place)) for row in rows]
         return [b.fadd(total, number) for total, number in zip(values, numbers, strict=True)]
 
     sums = e.over(pixels, [d.zero] * e.lanes, step)
     found, factor = d.totals(sums), e.splat(d.number(divisor))
-    mean = b.fdiv(found, factor) if e.item == 8 else b.fptrunc(b.fmul(found, factor), e.vector)
+    mean = b.fdiv(found, factor) if e.item == 8 else e.narrowed(b.fmul(found, factor))
     e.masked_store(mean, e.leading(planes), y)
 
 
@@ -65,7 +63,7 @@ def fill_plane(e: Emit, number: Value, divisor: Value, pixels: Value, x: Value) 
     if e.item == 8:
         share = b.fdiv(e.number(number), d.number(divisor))
     else:
-        share = b.fptrunc(b.fmul(b.fpext(e.number(number), d.scalar), d.number(divisor)), e.scalar)
+        share = e.narrowed(b.fmul(e.widened(e.number(number)), d.number(divisor)))
     value = e.splat(share)
 
     e.each(pixels, lambda place, mask: e.masked_store(value, mask, x, place))

@@ -12,8 +12,8 @@ import numpy as np
 
 from fastconv.backends.cpu import direct, machine
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.layout import LINE, Strip, up
-from fastconv.backends.cpu.machine import Vectors, cache_bytes
+from fastconv.backends.cpu.layout import Strip, up
+from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes
 from fastconv.backends.cpu.native import Program, code
 from fastconv.backends.cpu.tile_choice import Sum, Tile, best_tile, cut_of, described
 from fastconv.geometry import Convolution
@@ -32,6 +32,7 @@ SMALL = 30_000.0  # cycles of a whole call below which one thread does it
 class Plan:
     """A program with what it needs and what it is."""
 
+    kernel: Any  # the body with the tile, which does most of the work
     sum: Sum
     tile: Tile
     tasks: int
@@ -196,23 +197,9 @@ class Layout:
         """Bytes of a channel of the source."""
         return prod(a.source for a in self.sum.axes) * self.sum.item
 
-    def plan(self) -> Plan:
-        """The program with its tables."""
+    def words(self, strip: Strip, phases: Array) -> dict[int, int]:
+        """A plan's words on the sum, its blocks and its tile."""
         sum_, tile, item = self.sum, self.tile, self.sum.item
-        phases, kept = self.tables()
-        strip = self.strip(self.rows, self.columns)
-        packed = tile.kind == "filters"
-        buffer_row = up(self.columns * item, LINE)
-        buffer_phase = buffer_row * self.rows
-        buffer_filter = buffer_phase * prod(self.phases) + LINE
-        buffer = 0 if self.in_place else up(strip.channel * sum_.channels * self.run + LINE, 4096)
-        scratch = buffer + (up(buffer_filter * tile.filters, 4096) if self.buffered else 0)
-        alone = packed and sum_.images * sum_.axes[0].count * self.row_blocks * self.column_blocks == 1
-        cut = self.cut(int(phases[:, 0].max()))
-        tiles = self.tiles if cut < phases[:, 0].max() else 1
-        own = scratch + (up(tiles * tile.rows * tile.columns * tile.filters * item, 4096) if packed else 0)
-        thread = own + (self.panel_bytes if alone else 0) + 4096 + s.JOB_BYTES
-        shared = up(LINE + (sum_.groups * self.panels * self.panel_bytes if packed and not alone else 0), 4096)
         values = {
             s.GROUPS: sum_.groups,
             s.CHANNELS: sum_.channels,
@@ -231,19 +218,10 @@ class Layout:
             s.FILTER_STEP: sum_.filter_step,
             s.GROUP_WEIGHTS: sum_.group_step,
             s.BIAS_STEP: item,
-            s.SHARED: shared,
-            s.PER_THREAD: thread,
-            s.BUFFER: buffer,
-            s.SCRATCH: scratch,
-            s.BUFFER_ROW: buffer_row,
-            s.BUFFER_FILTER: buffer_filter,
-            s.BUFFER_PHASE: buffer_phase,
             s.RUN: self.run,
-            s.CUT: cut,
             s.TILE_ROWS: tile.rows,
             s.TILE_COLUMNS: tile.columns,
             s.PANEL_FILTERS: tile.filters,
-            s.PANEL_CODE: code(self.panel_body()),
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
         }
         values |= strip.words()
@@ -252,9 +230,42 @@ class Layout:
         if self.in_place:
             values[s.STRIP_CHANNEL] = self.source_channel
             values[s.STRIP_ROW] = sum_.axes[1].step * sum_.axes[2].source * item
+        return values
+
+    def places(self, strip: Strip, most: int, alone: bool) -> dict[int, int]:
+        """A plan's words on its workspace, for phases of `most` taps; `alone`: each panel is wanted by one task."""
+        sum_, tile, item, packed = self.sum, self.tile, self.sum.item, self.tile.kind == "filters"
+        buffer_row = up(self.columns * item, LINE)
+        buffer_phase = buffer_row * self.rows
+        buffer_filter = buffer_phase * prod(self.phases) + LINE
+        buffer = 0 if self.in_place else up(strip.channel * sum_.channels * self.run + LINE, PAGE)
+        scratch = buffer + (up(buffer_filter * tile.filters, PAGE) if self.buffered else 0)
+        cut = self.cut(most)
+        tiles = self.tiles if cut < most else 1
+        own = scratch + (up(tiles * tile.rows * tile.columns * tile.filters * item, PAGE) if packed else 0)
+        return {
+            s.SHARED: up(LINE + (sum_.groups * self.panels * self.panel_bytes if packed and not alone else 0), PAGE),
+            s.PER_THREAD: own + (self.panel_bytes if alone else 0) + PAGE + s.JOB_BYTES,
+            s.BUFFER: buffer,
+            s.SCRATCH: scratch,
+            s.BUFFER_ROW: buffer_row,
+            s.BUFFER_FILTER: buffer_filter,
+            s.BUFFER_PHASE: buffer_phase,
+            s.CUT: cut,
+            s.OWN_PANEL: own,
+        }
+
+    def plan(self) -> Plan:
+        """The program with its tables."""
+        sum_, item, packed = self.sum, self.sum.item, self.tile.kind == "filters"
+        phases, kept = self.tables()
+        strip = self.strip(self.rows, self.columns)
+        alone = packed and sum_.images * sum_.axes[0].count * self.row_blocks * self.column_blocks == 1
+        values = self.words(strip, phases) | self.places(strip, int(phases[:, 0].max()), alone)
+        kernel = self.panel_body()
         careful = sum_.gaps and not self.in_place
         packing = self.packing(phases, int(careful)) if packed else None
-        values |= {s.PACK_CODE: 0, s.PACK_PLAN: 0, s.OWN_PANEL: own}
+        values |= {s.PANEL_CODE: code(kernel), s.PACK_CODE: 0, s.PACK_PLAN: 0}
         if packing and alone:
             words = np.array(packing[1], np.int64)
             kept.append(words)
@@ -265,13 +276,21 @@ class Layout:
             steps.insert(0, packing)
         elif careful and not packed:
             steps.insert(0, self.check())
-        program = Program(steps, int(self.cycles))
-        workspace = shared + thread * self.threads
-        kept = [*kept, *strip.residues, phases]
-        no_bias = np.zeros(sum_.groups * sum_.filters, f"f{item}")
-        copied = 0 if self.in_place else self.tasks * self.run * strip.channel * sum_.channels // item
-        sizes = self.tasks, workspace, self.threads
-        return Plan(sum_, tile, *sizes, self.in_place, careful, self.run, copied, no_bias, program, tuple(kept))
+        return Plan(
+            kernel=kernel,
+            sum=sum_,
+            tile=self.tile,
+            tasks=self.tasks,
+            workspace=values[s.SHARED] + values[s.PER_THREAD] * self.threads,
+            threads=self.threads,
+            in_place=self.in_place,
+            finite_weights=careful,
+            neighbours=self.run,
+            copied=0 if self.in_place else self.tasks * self.run * strip.channel * sum_.channels // item,
+            no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
+            program=Program(steps, int(self.cycles)),
+            kept=(*kept, *strip.residues, phases),
+        )
 
     def panel_body(self) -> Any:
         """The body with the tile."""
@@ -292,7 +311,7 @@ class Layout:
         run = 1
         if not self.buffered:
             run = taps * sum_.channels if sum_.channel_step == taps * sum_.item else taps
-        parameters = [0, self.panels, sum_.filters, sum_.group_step, sum_.filter_step, self.panel_bytes, sum_.item]
+        parameters = [self.panels, sum_.filters, sum_.group_step, sum_.filter_step, self.panel_bytes, sum_.item]
         parameters += [prod(self.phases), phases.ctypes.data, run, flag, self.panel_numbers]
         tasks = sum_.groups * self.panels
         parts = 4 if tasks * self.panel_bytes > 1 << 16 else 0

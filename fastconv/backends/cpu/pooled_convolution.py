@@ -23,7 +23,7 @@ import numpy as np
 from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.native import word
 from fastconv.backends.cpu.pooled_lanes import fits, lanes_body
-from fastconv.backends.cpu.pooled_tiles import pooled_tile, put_numbers
+from fastconv.backends.cpu.pooled_tiles import pooled_tile, scatter_numbers
 from fastconv.backends.cpu.steps import Step
 from fastconv.backends.cpu.vectors import aligned
 from fastconv.typing import Array
@@ -127,8 +127,7 @@ def forward(x: Images, weight: Array, bias: Array | None, y: Images, codes: Arra
         return [along_rows(x, weight, bias, y, codes, kind)]
     tile = tile_for(lanes, vectors.registers, filters, across, columns)
     panels, pack = packed_filters(weight, bias, lanes, tile)
-    work = prod(weight.shape) * images * 4 * down * across
-    strips = min(down, -(-ENOUGH // images)) if work >= SMALL else 1
+    work, strips, parts = shared_out(weight, y)
     parameters = [
         *(*x.words(), *y.words(), codes.shape[3], prod(codes.shape[1:])),
         *(down, across, strips, filters, rows, channels),
@@ -136,7 +135,6 @@ def forward(x: Images, weight: Array, bias: Array | None, y: Images, codes: Arra
     ]
     body = forward_body(item, lanes, tile, columns, x.pixel * item, kind)
     arrays = [x.array, panels, y.array, codes]
-    parts = 4 if work >= SMALL else 0
     convolve = Step("convolution, pooling", body, parameters, arrays, images * strips, parts, images, 2 * work)
     return [pack, convolve]
 
@@ -183,13 +181,18 @@ def along_rows(x: Images, weight: Array, bias: Array | None, y: Images, codes: A
     """The step that computes y and the codes with pooled pixels in the lanes, of filters as they are."""
     item, (filters, _, rows, columns), (images, down, across, _) = weight.itemsize, weight.shape, y.shape
     lanes = machine.vectors().lanes(item)
-    work = prod(weight.shape) * images * 4 * down * across
-    strips = min(down, -(-ENOUGH // images)) if work >= SMALL else 1
+    work, strips, parts = shared_out(weight, y)
     parameters = [*x.words()[:3], *y.words(), prod(codes.shape[1:]), down, across, strips, rows, rows * columns * item]
     body = lanes_body(item, lanes, filters, columns, min(across, lanes), kind)
     arrays = [x.array, weight, np.zeros(filters, weight.dtype) if bias is None else bias, y.array, codes]
-    parts = 4 if work >= SMALL else 0
     return Step("convolution, pooling", body, parameters, arrays, images * strips, parts, images, 2 * work)
+
+
+def shared_out(weight: Array, y: Images) -> tuple[int, int, int]:
+    """Multiply-adds, and for threads, where they pay: strips of an image, and parts of a thread's share of them."""
+    images, down, across, _ = y.shape
+    work = prod(weight.shape) * images * 4 * down * across
+    return (work, min(down, -(-ENOUGH // images)), 4) if work >= SMALL else (work, 1, 0)
 
 
 def packed_filters(weight: Array, bias: Array | None, lanes: int, tile: Tile) -> tuple[Array, Step]:
@@ -240,6 +243,6 @@ def placed_body(item: int, lanes: int) -> Any:
             count = min(PIECE, size - begin)
             numbers, places = word(arrays, 1 + 2 * source) + begin * item, word(arrays, 2 + 2 * source)
             for table in range(word(plan, 2 + 2 * source)):
-                put_numbers(item, lanes, numbers, places + 4 * (table * size + begin), count, word(arrays, 0))
+                scatter_numbers(item, lanes, numbers, places + 4 * (table * size + begin), count, word(arrays, 0))
 
     return placed

@@ -19,8 +19,8 @@ from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.moves import clear_numbers
 from fastconv.backends.cpu.native import word
 from fastconv.backends.cpu.pooled_convolution import LEVEL_1, SMALL, SPARE, Images, placed
+from fastconv.backends.cpu.pooled_gradient_tiles import spread_winners
 from fastconv.backends.cpu.pooled_tiles import even
-from fastconv.backends.cpu.pooled_winners import spread_winners
 from fastconv.backends.cpu.steps import Step
 from fastconv.backends.cpu.vectors import aligned
 from fastconv.typing import Array

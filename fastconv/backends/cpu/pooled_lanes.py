@@ -17,11 +17,8 @@ from llvmlite import ir
 from fastconv.backends.cpu import native
 from fastconv.backends.cpu.exponentials import activated
 from fastconv.backends.cpu.native import word
-from fastconv.backends.cpu.pooled_tiles import even, largest, number_at
-from fastconv.backends.cpu.vectors import I32, Emit, instruction
-
-Value = Any
-
+from fastconv.backends.cpu.pooled_tiles import even, in_all_lanes, largest
+from fastconv.backends.cpu.vectors import I32, Emit, Value, instruction
 
 AT_ONCE = 6  # filters whose quads' sums are in registers together
 
@@ -38,18 +35,6 @@ def columns_of(e: Emit, line: Value, count: int, needed: int) -> list[Value]:
                 parts.append(e.masked_load(e.first(max(0, needed - begin)), line, begin * e.item))
         found += [e.shuffle(parts[0], parts[1], range(odd, 2 * e.lanes, 2)) for odd in range(2)]
     return found[:count]
-
-
-def turned(e: Emit, rows: Sequence[Value]) -> list[Value]:
-    """out[j][lane] = rows[lane % n][lane - lane % n + j] for n rows, a power of 2 that is no more than the lanes."""
-    found, bit = list(rows), 1
-    while bit < len(rows):  # swap a bit of the row's number with one of the lane's
-        low = [lane if not lane & bit else (lane ^ bit) + e.lanes for lane in range(e.lanes)]
-        high = [lane | bit if not lane & bit else lane + e.lanes for lane in range(e.lanes)]
-        pairs = [(found[i & ~bit], found[i | bit], high if i & bit else low) for i in range(len(rows))]
-        found = [e.shuffle(*pair) for pair in pairs]
-        bit *= 2
-    return found
 
 
 def store_codes(e: Emit, codes: Sequence[Value], columns: int, target: Value) -> None:
@@ -99,7 +84,7 @@ def lanes_tile(
         sources, found = [e.at(place, (k, filter_bytes)) for k in group], list(carried)
         for s in range(width):
             for own, source in enumerate(sources):
-                weight = number_at(e, source, s * e.item)
+                weight = in_all_lanes(e, source, s * e.item)
                 for q in range(4):
                     found[4 * own + q] = e.fma(weight, quads[q // 2][s + q % 2], found[4 * own + q])
         return found
@@ -107,14 +92,14 @@ def lanes_tile(
     each = even(filters, AT_ONCE)
     for begin in range(0, filters, each):
         group = range(begin, min(begin + each, filters))
-        start = [number_at(e, bias, k * e.item) for k in group for _ in range(4)]
+        start = [in_all_lanes(e, bias, k * e.item) for k in group for _ in range(4)]
         sums = e.loop(rows, start, lambda r, carried, group=group: add_row(r, carried, group))  # type: ignore[misc]
         for own, k in enumerate(group):
             places = [ir.Constant(whole, [q << 8 * (k % 4)] * e.lanes) for q in range(4)]
             value, code = largest(e, sums[4 * own : 4 * own + 4], places)
             values[k], words[k // 4] = activated(e, kind, value), e.b.or_(words[k // 4], code)
     store_codes(e, words, columns, codes)
-    for place, pair in enumerate(turned(e, values)):
+    for place, pair in enumerate(e.transposed(values)):
         for j in (place, place + pixels):
             if j < columns:
                 lanes = range(pixels) if j < pixels else range(pixels, e.lanes)

@@ -9,18 +9,16 @@ Index letters: `n` image, `k` filter, `c` channel, `i j` pooled pixel, `r s` fil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 
 from fastconv.backends.cpu.exponentials import activated
-from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, Value, instruction
 
 
-def number_at(e: Emit, address: Value, offset: int) -> Value:
-    """A number in all lanes."""
+def in_all_lanes(e: Emit, address: Value, offset: int) -> Value:
+    """A vector of the number at an address."""
     return e.splat(e.number(address, offset))
 
 
@@ -98,7 +96,7 @@ def quads(e: Emit, vectors: int, columns: int, taps: Taps, filters: Value) -> It
     def work(s: int, weights: list[list[Value]], lines: tuple[Value, Value], sums: list[Value]) -> list[Value]:
         for place in range(pixels + len(weights) - 1):
             for dy, line in enumerate(lines):
-                number = number_at(e, line, (s + place) * taps.pixel)
+                number = in_all_lanes(e, line, (s + place) * taps.pixel)
                 for tap, row in enumerate(weights):
                     if 0 <= place - tap < pixels:
                         begin = (dy * pixels + place - tap) * vectors
@@ -130,9 +128,9 @@ def paired_quads(e: Emit, columns: int, taps: Taps, filters: Value) -> Iterator[
                     j, odd = divmod(place - tap, 2)
                     if odd or not 0 <= j < columns:
                         continue
-                    number = number_at(e, line, place * taps.pixel)
+                    number = in_all_lanes(e, line, place * taps.pixel)
                     if tap == 0:
-                        number = e.b.select(left, number, number_at(e, line, (place + taps.columns) * taps.pixel))
+                        number = e.b.select(left, number, in_all_lanes(e, line, (place + taps.columns) * taps.pixel))
                     sums[dy * columns + j] = e.fma(number, weight, sums[dy * columns + j])
         return sums
 
@@ -194,7 +192,7 @@ def place_of(e: Emit, places: Value, index: Value) -> Value:
 
 
 @instruction(2)
-def take_numbers(e: Emit, source: Value, places: Value, count: Value, target: Value) -> None:
+def gather_numbers(e: Emit, source: Value, places: Value, count: Value, target: Value) -> None:
     """target[i] = source[places[i]] for i < count; places are int32 and count bytes."""
 
     def step(i: Value, _: list[Value]) -> list[Value]:
@@ -205,7 +203,7 @@ def take_numbers(e: Emit, source: Value, places: Value, count: Value, target: Va
 
 
 @instruction(2)
-def put_numbers(e: Emit, source: Value, places: Value, count: Value, target: Value) -> None:
+def scatter_numbers(e: Emit, source: Value, places: Value, count: Value, target: Value) -> None:
     """target[places[i]] = source[i] for i < count; places are int32 and count bytes."""
 
     def step(i: Value, _: list[Value]) -> list[Value]:

@@ -17,22 +17,22 @@ import numpy as np
 from numba import njit
 
 from fastconv.backends.cpu import launching, machine, native
+from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import clear_numbers
 from fastconv.backends.cpu.native import word
 from fastconv.backends.cpu.pooled_convolution import ENOUGH, LEVEL_1, SMALL, SPARE, Images
-from fastconv.backends.cpu.pooled_tiles import even, take_numbers
-from fastconv.backends.cpu.pooled_winners import (
+from fastconv.backends.cpu.pooled_gradient_tiles import (
     add_chunks,
     add_pixels,
     add_winners,
     copy_starts,
     store_total,
 )
+from fastconv.backends.cpu.pooled_tiles import even, gather_numbers
 from fastconv.backends.cpu.steps import Step
 from fastconv.backends.cpu.vectors import aligned
 from fastconv.typing import Array
 
-LINE = 64  # bytes of a cache line
 MOST_FILTERS = 8  # of a tile
 APART = 4096  # bytes between threads' workspaces: what is fetched ahead of reading stays within a page
 COPY = 3  # loads that copying a vector takes as long as
@@ -40,7 +40,9 @@ COPY = 3  # loads that copying a vector takes as long as
 # Words of a plan: the places and distances of x and g, then these.
 X, X_IMAGE, X_ROW, X_PIXEL, G, G_IMAGE, G_ROW, G_PIXEL, CODES_PIXEL, CODES_IMAGE = range(10)
 DOWN, ACROSS, FILTERS, OFFSETS = 10, 11, 12, 13
-OWN = OFFSETS + 4  # behind four offsets, by code, where the plan of the weights' gradient goes on
+OWN = OFFSETS + 4  # behind four offsets, by code
+IMAGES, CHUNKS, SHARES, GROUPS, ROWS, VECTORS, TILES_DOWN, TILES_ACROSS, CHUNK_BYTES, BIAS_BYTES = range(OWN, OWN + 10)
+STRIP_IMAGES, STRIP_DOWN, STRIP_ACROSS, STRIP_BYTES, SPACE_BYTES = range(OWN + 10, OWN + 15)
 
 
 class WeightTile(NamedTuple):
@@ -116,10 +118,10 @@ def weight_grad(x: Images, g: Images, codes: Array, grad_weight: Array, grad_bia
     grad_weight : array (filters, channels, rows, columns)
     grad_bias : array (filters,) or None
     """
-    vectors_, item, (filters, channels, rows, columns) = machine.vectors(), grad_weight.itemsize, grad_weight.shape
-    full, (images, down, across, _) = vectors_.lanes(item), g.shape
+    registers, item, (filters, channels, rows, columns) = machine.vectors(), grad_weight.itemsize, grad_weight.shape
+    full, (images, down, across, _) = registers.lanes(item), g.shape
     length = (columns - 1) * x.pixel + channels
-    tile = weight_tile(item, full, vectors_.registers, filters, rows, length)
+    tile = weight_tile(item, full, registers.registers, filters, rows, length)
     vectors = -(-length // tile.lanes)
     tiles = -(-rows // tile.rows), -(-vectors // tile.vectors)
     groups, own = -(-filters // tile.filters), tile.rows * tile.vectors * tile.lanes
@@ -153,10 +155,6 @@ def weight_grad(x: Images, g: Images, codes: Array, grad_weight: Array, grad_bia
     others = [sums, bias, places.astype(np.int32), grad_weight, grad_bias]
     large = 4 if chunks * size > 1 << 16 else 0
     return [add, Step("weight gradient's end", weight_end(item, tile), ends, others, filters, large)]
-
-
-IMAGES, CHUNKS, SHARES, GROUPS, ROWS, VECTORS, TILES_DOWN, TILES_ACROSS, CHUNK_BYTES, BIAS_BYTES = range(OWN, OWN + 10)
-STRIP_IMAGES, STRIP_DOWN, STRIP_ACROSS, STRIP_BYTES, SPACE_BYTES = range(OWN + 10, OWN + 15)
 
 
 @functools.cache
@@ -286,7 +284,7 @@ def weight_end(item: int, tile: WeightTile) -> Any:
                 for part in range(tiles):
                     add_chunks(item, lanes, sums + part * filters * own, rows * vectors, chunks, chunk_bytes)
             count = word(plan, 5)
-            take_numbers(item, lanes, sums, word(arrays, 2), count, word(arrays, 3) + k * count * item)
+            gather_numbers(item, lanes, sums, word(arrays, 2), count, word(arrays, 3) + k * count * item)
             if word(plan, 7):
                 store_total(item, lanes, word(arrays, 1) + 8 * k, chunks, word(plan, 6), word(arrays, 4) + k * item)
 

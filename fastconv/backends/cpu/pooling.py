@@ -3,7 +3,7 @@
 Signals and images are volumes of one pixel along the axes that they lack, so that every kernel serves ranks 1, 2 and 3.
 A function, and its step in a bound network, run the same body.
 
-Index letters: `n` plane (an image's channel), `a p q` output pixel, `i j k` pixel in its window.
+Index letters: `n` image (in kernels a plane, which is an image's channel), `c` channel, `p q` output pixel, `r s` tap.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from fastconv import threads
 from fastconv.backends.cpu import machine, native, outputs, plane_means
@@ -112,9 +111,8 @@ def avg_pool_input_grad(grad_output: Array, geometry: Pooling, counts: Counts) -
     Seen from a pixel of x, the windows over it are a box too: their shares are summed, and no two sums meet.
     """
     grad_x = outputs.empty((*grad_output.shape[:2], *geometry.input_size), grad_output.dtype)
-    spread_plan(geometry, counts, grad_output.shape[0] * grad_output.shape[1], grad_output.itemsize).run(
-        grad_output, grad_x
-    )
+    plan = spread_plan(geometry, counts, grad_output.shape[0] * grad_output.shape[1], grad_output.itemsize)
+    plan.run(grad_output, grad_x)
     return grad_x
 
 
@@ -145,9 +143,8 @@ def max_plan(geometry: Pooling, planes: int, item: int, what: int) -> Plan:
     """The plan of max pooling."""
     table = w.table_of(geometry, what == w.CODES, None, w.first_places(geometry, what == w.CODES))
     parameters, tasks = w.parameters_of(geometry, planes, item, what)
-    body = rows.highest_body(
-        item, machine.vectors().lanes(item), what, *w.kind_of(geometry, machine.vectors().lanes(item))
-    )
+    lanes = machine.vectors().lanes(item)
+    body = rows.highest_body(item, lanes, what, *w.kind_of(geometry, lanes))
     return planned(body, parameters, table, tasks, planes * prod(geometry.input_size))
 
 
@@ -227,12 +224,6 @@ def volumes(array: Array) -> Array:
 def planes(array: Array) -> Array:
     """(N, C, *spatial) as (N * C, pixels)."""
     return array.reshape(prod(array.shape[:2]), prod(array.shape[2:]))
-
-
-@njit
-def address(array):  # type: ignore[no-untyped-def]
-    """Of its data, as the signed number that Numba adds to others."""
-    return np.int64(array.ctypes.data)
 
 
 @kernel

@@ -1,4 +1,7 @@
-"""Rows of pooling windows, a vector of windows together: the largest pixel of each, or the sum."""
+"""Rows of pooling windows, a vector of windows together: the largest pixel of each, or the sum.
+
+Index letters: `n` plane (an image's channel), `a p q` window, `i j k` pixel in it.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,7 @@ from numba import njit
 
 from fastconv.backends.cpu import native
 from fastconv.backends.cpu import windows as w
-from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, Value, instruction
 
 
 def for_rows(
@@ -157,7 +158,7 @@ def sums_of_rows(
 
             def step(k: Value, inner: list[Value]) -> list[Value]:
                 value = columns.tap(address, e.b.mul(k, columns.apart), e.zero)
-                return [e.b.fadd(inner[0], value if e.item == 8 else e.b.fpext(value, d.vector))]
+                return [e.b.fadd(inner[0], e.widened(value))]
 
             return e.loop(columns.count, values, step)
 
@@ -168,9 +169,9 @@ def sums_of_rows(
             total = e.b.fadd(total, value)
         shares = d.load(e.at(table, e.word(plan, I64(w.COLUMNS))), e.b.mul(place, I64(d.item)))
         part = Emit(e.b, 8, e.lanes).number(entry, 8 * w.DIVISOR)
-        divisor = e.b.fmul(shares, e.splat(part if d.item == 8 else e.b.fptrunc(part, e.scalar)))
+        divisor = e.b.fmul(shares, e.splat(d.narrowed(part)))
         exact = taps or e.item == 8
-        mean = e.b.fdiv(total, divisor) if exact else e.b.fptrunc(e.b.fmul(total, divisor), e.vector)
+        mean = e.b.fdiv(total, divisor) if exact else e.narrowed(e.b.fmul(total, divisor))
         at = e.at(e.b.mul(number, e.word(plan, I64(w.WINDOWS))), place)
         e.masked_store(mean, columns.valid, y, e.b.mul(at, I64(e.item)))
 

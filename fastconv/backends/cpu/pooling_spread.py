@@ -1,6 +1,8 @@
 """What pooling windows give back to their pixels: the gradients, as each pixel sees the windows over it.
 
 A band is some rows of pixels that lie under the same rows of windows, and so receive the same.
+
+Index letters: `n` plane (an image's channel), `a p q` window, `i j k` pixel.
 """
 
 from __future__ import annotations
@@ -15,11 +17,9 @@ from llvmlite import ir
 
 from fastconv.backends.cpu import native
 from fastconv.backends.cpu import windows as w
-from fastconv.backends.cpu.vectors import I64, Emit, instruction
+from fastconv.backends.cpu.vectors import I64, Emit, Value, instruction
 from fastconv.geometry import Pooling
 from fastconv.typing import Array
-
-Value = Any
 
 # How a row of pixels finds its windows: each by a table, or neighbours by neighbouring ones (stride 1); from 2 on the
 # width of windows that tile the row.
@@ -102,11 +102,6 @@ def interleaved(e: Emit, vectors: Sequence[Value]) -> list[Value]:
     return found
 
 
-def inside(e: Emit, first: Value, width: Value) -> Value:
-    """The mask of the pixels from 0 to before `width`, of a vector that begins with pixel `first`."""
-    return e.b.and_(e.leading(e.b.sub(width, first)), e.b.not_(e.leading(e.b.neg(first))))
-
-
 class Shares:
     """Loads what windows give to each of their pixels: their gradient over their divisor, in float64."""
 
@@ -121,7 +116,7 @@ class Shares:
         e, d = self.e, self.d
         factor = e.b.fmul(factors, e.splat(d.number(self.rows, e.b.mul(row, I64(8)))))
         if e.item == 4:
-            return e.b.fmul(e.b.fpext(grads, d.vector), factor)
+            return e.b.fmul(e.widened(grads), factor)
         return e.b.select(mask, e.b.fdiv(grads, factor), d.zero)
 
     def near(self, row: Value, first: Value, mask: Value) -> Value:
@@ -155,7 +150,7 @@ class Pixels:
         tiles = max(way, 1)
         first = e.b.sub(e.b.mul(self.place, I64(tiles)), before) if way > SLIDING else self.place
         self.firsts = [e.at(first, part * e.lanes) for part in range(tiles)]
-        self.masks = [inside(e, pixel, width) for pixel in self.firsts]
+        self.masks = [w.inside(e, pixel, width) for pixel in self.firsts]
         if way == LISTED:
             self.listed, self.counts = (
                 self.column(e.at(table, e.word(plan, I64(FIRSTS)))),
@@ -179,7 +174,7 @@ class Pixels:
         def tap(t: Value, values: list[Value]) -> list[Value]:
             if self.way == SLIDING:
                 window = e.at(self.last, t)
-                return [b.fadd(values[0], self.shares.near(row, window, inside(e, window, self.windows)))]
+                return [b.fadd(values[0], self.shares.near(row, window, w.inside(e, window, self.windows)))]
             mask = b.icmp_signed("<", e.splat(t), self.counts)
             return [b.fadd(values[0], self.shares.far(row, b.add(self.listed, e.splat(t)), mask))]
 
@@ -212,7 +207,7 @@ def spread_bands(e: Emit, way: int, plan: Value, grad: Value, table: Value, x: V
                 return e.loop(down, values, lambda k, inner: [pixels.received(b.add(row, k), inner[0])])
 
             (total,) = e.loop(e.word(entry, I64(DEEP)), [shares.d.zero], plane)
-            found = total if e.item == 8 else b.fptrunc(total, e.vector)
+            found = e.narrowed(total)
 
             def again(j: Value, _: list[Value]) -> list[Value]:
                 row = b.mul(b.add(e.word(entry, I64(TARGET)), j), width)

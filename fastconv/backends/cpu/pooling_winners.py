@@ -2,6 +2,8 @@
 
 Where windows tile the image and a winner is known by its number in the window, each pixel is written once; else the
 windows of a plane add to it in their order.
+
+Index letters: `n` plane (an image's channel), `a p q` window, or `p` of all windows in their order, `i j k` pixel.
 """
 
 from __future__ import annotations
@@ -17,11 +19,9 @@ from fastconv.backends.cpu import native
 from fastconv.backends.cpu import windows as w
 from fastconv.backends.cpu.moves import clear_numbers
 from fastconv.backends.cpu.pooling_spread import interleaved
-from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, instruction
+from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, Value, instruction
 from fastconv.geometry import Pooling
 from fastconv.typing import Array
-
-Value = Any
 
 WIDEST = 4  # windows whose pixels are put together in registers, if a row has enough of them
 BARE, OTHERS = w.COLUMNS + 1, w.COLUMNS + 2  # rows of pixels without windows, and where their table begins
@@ -73,7 +73,7 @@ def give_winners(
     def vector(v: Value, _: list[Value]) -> list[Value]:
         place, first = b.mul(v, I64(e.lanes)), b.sub(b.mul(v, I64(each)), before)
         firsts = [e.at(first, part * e.lanes) for part in range(taps)]
-        masks = [b.and_(e.leading(b.sub(width, f)), b.not_(e.leading(b.neg(f)))) for f in firsts]
+        masks = [w.inside(e, pixel, width) for pixel in firsts]
         valid = e.leading(b.sub(windows, place))
 
         def row(i: Value, _: list[Value]) -> list[Value]:
@@ -90,8 +90,8 @@ def give_winners(
                     b.select(b.icmp_signed("==", won, e.splat(b.trunc(e.at(code, k), I8))), grads, e.zero)
                     for k in range(taps)
                 ]
-                for found, mask, f in zip(interleaved(e, mine), masks, firsts, strict=True):
-                    e.masked_store(found, mask, address, b.mul(f, I64(e.item)))
+                for found, mask, pixel in zip(interleaved(e, mine), masks, firsts, strict=True):
+                    e.masked_store(found, mask, address, b.mul(pixel, I64(e.item)))
                 return values
 
             corner = e.at(x, b.mul(e.word(entry, I64(w.CORNER)), I64(e.item)))

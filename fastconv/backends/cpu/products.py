@@ -33,6 +33,11 @@ NUMBERS = OWN + 4  # behind the arrays of an optimizer's step
 SGD, ADAM = 1, 2  # what moves a parameter, if y is its gradient
 
 
+def words(values: dict[int, int]) -> list[int]:
+    """A plan's parameters: these, and 0 in all other places."""
+    return [values.get(place, 0) for place in range(PLACES)]
+
+
 @njit
 def rectangle(plan, task, rows):  # type: ignore[no-untyped-def]
     """The rows of y that a task computes, whole tiles of so many, and its columns.

@@ -2,7 +2,8 @@
 
 Signals and images are volumes of one pixel along the axes that they lack, so that every kernel serves ranks 1, 2 and 3.
 
-Index letters: `n` plane (an image's channel), `a p q` output pixel, `r s t` tap along each axis.
+Index letters: `n` image (in kernels a plane, which is an image's channel), `c` channel, `a p q` output pixel, `r s t`
+tap along each axis.
 """
 
 from math import prod

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu.machine import host_vectors
+from fastconv.backends.cpu.machine import LINE, host_vectors
 from fastconv.backends.cpu.native import Program, address, body, word
 from fastconv.backends.cpu.vectors import Emit, instruction
 
@@ -17,7 +17,6 @@ CHAINS = 24  # independent sums: the latency of a multiply-add times the units t
 STEPS = 25_000  # of a task: 0.1 ms
 TASKS = 8  # for each thread
 SECONDS = 0.3  # for each thread: long enough that something else on the machine does not disturb all calls
-LINE = 64
 STEP = 0  # a plan's word
 OUT = 0  # a call's address
 

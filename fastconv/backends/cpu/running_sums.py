@@ -11,10 +11,9 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-Value = Any
+from fastconv.backends.cpu.vectors import Emit, Value
 
 LANES = 8  # lines whose sums are a vector
-I32, I64 = ir.IntType(32), ir.IntType(64)
 SUMS = ir.VectorType(ir.DoubleType(), LANES)
 
 
@@ -41,26 +40,21 @@ def slide(typingctx, lines, first, span, rows, sums, size, means):  # type: igno
         def numbers(place: Value) -> Value:
             return as_double(builder, lines.dtype, builder.load(pointer(source, place, kind), align=1))
 
-        width, place = splat(builder, builder.sitofp(taps, ir.DoubleType())), pointer(found, begin, SUMS)
-        once = builder.fdiv(ir.Constant(SUMS, [1.0] * LANES), width)
+        e = Emit(builder, 8, LANES)
+        width, place = e.splat(builder.sitofp(taps, e.scalar)), pointer(found, begin, e.vector)
+        once = builder.fdiv(e.constant(1), width)
         total = cgutils.alloca_once_value(builder, builder.load(place, align=8))
         with cgutils.for_range(builder, count) as loop:
             at = builder.add(builder.mul(loop.index, pitch), begin)
             change = builder.fsub(numbers(builder.add(at, builder.mul(taps, pitch))), numbers(at))
             now = builder.fadd(builder.load(total), change)
             builder.store(now, total)
-            mean = as_number(builder, means.dtype, quotient(builder, now, width, once), kind)
+            mean = as_number(builder, means.dtype, quotient(e, now, width, once), kind)
             builder.store(mean, pointer(target, at, kind), align=1)
         builder.store(builder.load(total), place, align=8)
         return context.get_dummy_value()
 
     return types.void(lines, types.int64, types.int64, types.int64, sums, types.int64, means), codegen
-
-
-def splat(builder: Any, number: Value) -> Value:
-    """A vector of one number."""
-    one = builder.insert_element(ir.Constant(SUMS, ir.Undefined), number, I32(0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
 
 
 def as_double(builder: Any, dtype: Any, vector: Value) -> Value:
@@ -79,7 +73,7 @@ def as_number(builder: Any, dtype: Any, vector: Value, kind: Any) -> Value:
     return builder.trunc(builder.fptosi(vector, wide), kind)
 
 
-def quotient(builder: Any, u: Value, v: Value, once: Value) -> Value:
+def quotient(e: Emit, u: Value, v: Value, once: Value) -> Value:
     """u / v, rounded once as a division is; v is an int of at most 40 bits, once = 1 / v.
 
     A product and its correction take a fifth of the time of a division. What they leave of u is exact, so only the
@@ -87,12 +81,11 @@ def quotient(builder: Any, u: Value, v: Value, once: Value) -> Value:
     `once` would matter; but subnormal quotients may be the next number.
     """
     if not has_fma():
-        return builder.fdiv(u, v)
-    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(SUMS, [SUMS] * 3), f"llvm.fma.v{LANES}f64")
-    near = builder.fmul(u, once)
-    rest = builder.call(fma, [builder.fneg(near), v, u])
-    exact = builder.call(fma, [rest, once, near])
-    return builder.select(builder.fcmp_ordered("ord", rest, rest), exact, near)  # infinity leaves NaN
+        return e.b.fdiv(u, v)
+    near = e.b.fmul(u, once)
+    rest = e.fma(e.b.fneg(near), v, u)
+    exact = e.fma(rest, once, near)
+    return e.b.select(e.b.fcmp_ordered("ord", rest, rest), exact, near)  # infinity leaves NaN
 
 
 def has_fma() -> bool:

@@ -13,9 +13,7 @@ from typing import Any
 
 from fastconv.backends.cpu.bands import BASE, FULL, OUT, OUTS, PITCH, WEIGHTS, when
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.vectors import Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 MOST = 3  # vectors that a filter reaches over at most, with all pixels of a tile in registers
 VECTORS = {1: 13, 2: 12, 3: 11}  # of a tile

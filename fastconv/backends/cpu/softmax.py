@@ -15,12 +15,11 @@ from typing import Any
 from fastconv import threads
 from fastconv.backends.cpu import exponentials, machine, native, outputs
 from fastconv.backends.cpu.elementwise import PARTS, SLOW
-from fastconv.backends.cpu.vectors import I32, Emit, instruction
+from fastconv.backends.cpu.vectors import I32, Emit, Value, instruction
 from fastconv.typing import Array
 
 SOFTMAX, LOG_SOFTMAX, SOFTMAX_GRAD, LOG_SOFTMAX_GRAD = range(4)
 
-Value = Any
 Step = Callable[[Value, Value, list[Value]], Sequence[Value]]
 
 
@@ -121,7 +120,7 @@ class Row:
         e, d = self.e, self.d
 
         def step(offset: Value, mask: Value, values: list[Value]) -> list[Value]:
-            return [e.b.fadd(values[0], e.b.select(mask, widened(d, term(offset, mask)), d.zero))]
+            return [e.b.fadd(values[0], e.b.select(mask, e.widened(term(offset, mask)), d.zero))]
 
         (total,) = self.fold([d.zero], step)
         return total if self.across else d.splat(d.total(total))
@@ -152,16 +151,6 @@ def larger(e: Emit, x: Value, y: Value) -> Value:
     return e.b.select(e.b.fcmp_ordered(">", x, y), x, y)
 
 
-def widened(d: Emit, x: Value) -> Value:
-    """In float64."""
-    return x if x.type == d.vector else d.b.fpext(x, d.vector)
-
-
-def narrowed(e: Emit, x: Value) -> Value:
-    """Of float64, in the width of `e`."""
-    return x if x.type == e.vector else e.b.fptrunc(x, e.vector)
-
-
 def log_of_sum(row: Row, total: Value) -> Value:
     """log of float64 sums; a row's lanes are all alike, of which two are enough."""
     if row.across or row.e.lanes == 2:
@@ -190,21 +179,21 @@ def do_rows(
         return lambda offset, mask: e.masked_load(mask, source, offset)
 
     if kind == SOFTMAX:
-        total = narrowed(e, row.exponentials(x, row.highest(x), target))
+        total = e.narrowed(row.exponentials(x, row.highest(x), target))
         row.store(lambda *place: e.b.fdiv(at(target)(*place), total), target)
     elif kind == LOG_SOFTMAX:
         top = row.highest(x)
         sums = row.sum(lambda *place: exponentials.exponential(e, e.b.fsub(at(x)(*place), top)))
-        total = narrowed(e, log_of_sum(row, sums))
+        total = e.narrowed(log_of_sum(row, sums))
         row.store(lambda *place: e.b.fsub(e.b.fsub(at(x)(*place), top), total), target)
     elif kind == SOFTMAX_GRAD:
 
         def product(offset: Value, mask: Value) -> Value:
-            grad, own = (widened(row.d, at(source)(offset, mask)) for source in (x, y))
+            grad, own = (e.widened(at(source)(offset, mask)) for source in (x, y))
             return e.b.fmul(grad, own)
 
-        total = narrowed(e, row.sum(product))
+        total = e.narrowed(row.sum(product))
         row.store(lambda *place: e.b.fmul(at(y)(*place), e.b.fsub(at(x)(*place), total)), target)
     else:
-        total = e.b.fneg(narrowed(e, row.sum(at(x))))
+        total = e.b.fneg(e.narrowed(row.sum(at(x))))
         row.store(lambda *place: e.fma(exponentials.exponential(e, at(y)(*place)), total, at(x)(*place)), target)

@@ -41,11 +41,10 @@ PLACES = 66
 # A call's own addresses.
 X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 
-
 # What a thread tells the bodies that work for it, as words of its workspace: the strip that is wanted, ...
-CODE, FROM, OF_CHANNELS, DEPTH, ROW, HIGH, COLUMN, WIDE, STRIP = range(9)
+FROM, OF_CHANNELS, DEPTH, ROW, HIGH, COLUMN, WIDE, STRIP = range(8)
 # ... and the panel.
-GROUP, NUMBER, PHASE, VALID, PIXELS, RESULT, FILTER_PITCH, ROW_PITCH = range(9, 17)
+GROUP, NUMBER, PHASE, VALID, PIXELS, RESULT, FILTER_PITCH, ROW_PITCH = range(8, 16)
 JOB_ARRAYS = 192  # where the call's addresses stand again, with a workspace of the thread's own
 JOB_BYTES = 256
 

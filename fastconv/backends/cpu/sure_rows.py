@@ -15,9 +15,7 @@ from fastconv.backends.cpu.bands import BASE, OUT, OUTS, ROWS, WEIGHTS
 from fastconv.backends.cpu.filter_rows import give_numbers
 from fastconv.backends.cpu.filter_terms import terms_tile
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.vectors import Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 VECTORS = 4  # of float64 that are summed anew together
 SPACE = 512 + 64  # bytes of these, of the widest vectors, and of a flag

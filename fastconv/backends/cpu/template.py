@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fastconv.backends.cpu.kernels import EXACT, SUMS, kernel
-from fastconv.backends.cpu.pooling import address
+from fastconv.backends.cpu.kernels import EXACT, SUMS, address, kernel
 from fastconv.typing import Array
 
 ROWS, COLUMNS = 64, 512  # of windows in a task, at most: its sums stay in the processor's caches

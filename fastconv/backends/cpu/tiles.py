@@ -6,6 +6,9 @@ its pixel from the window's first one, so that the tiles know neither rank nor s
 - `filters_tile` has filters in the lanes: a weight is loaded as part of a vector, a pixel as a single number.
 - `pixels_tile` has pixels in the lanes: a pixel is loaded as part of a vector, a weight as a single number.
 - `taps_tile` has filters in the lanes too, and sums over pixels: the gradient of the weights.
+- `dots_tile` does so with pixels in the lanes, where filters are few.
+- `channels_tile` and `channels_sums` have channels in the lanes, each with a filter of its own.
+- `store_dots` and `add_product` are products of matrices, which have no taps.
 
 What a tile is written for: fused multiply-adds at the rate of both units, with fewer loads than the two load units
 take. Each number is loaded beside its multiply-adds; LLVM keeps that order, and would spill accumulators otherwise.
@@ -15,9 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.backends.cpu.vectors import Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 AHEAD = 8  # rows of a product that are fetched before they are loaded
 

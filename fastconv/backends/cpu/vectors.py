@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 from fastconv.memory import aligned as aligned
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+READ, WRITE = 0, 1  # what a cache line is fetched for
 Value = Any  # of llvmlite's IR
 
 
@@ -118,22 +119,17 @@ class Emit:
         bits = self.b.sub(self.b.shl(I64(1), self.clamped(count)), I64(1))
         return self.b.bitcast(self.b.trunc(bits, ir.IntType(self.lanes)), ir.VectorType(I1, self.lanes))
 
-    def between(self, low: Value, high: Value) -> Value:
-        """The mask of the lanes from `low` to before `high`."""
-        after = self.b.icmp_signed(">=", self.numbered(), self.splat(low))
-        return self.b.and_(after, self.first(high))
-
-    def gather(self, places: Value, mask: Value) -> Value:
-        """The numbers at a vector of addresses; lanes outside the mask are 0."""
+    def gather(self, places: Value, mask: Value, outside: Value = None) -> Value:
+        """The numbers at a vector of addresses; lanes outside the mask are 0, or those of a vector."""
         pointers = self.b.inttoptr(places, ir.VectorType(self.scalar.as_pointer(), self.lanes))
         name = f"llvm.masked.gather.{self.name}.v{self.lanes}p0"
-        return self.call(name, self.vector, pointers, I32(self.item), mask, self.zero)
+        return self.call(name, self.vector, pointers, I32(self.item), mask, self.zero if outside is None else outside)
 
-    def masked_load(self, mask: Value, address: Value, offset: Value = 0) -> Value:
-        """A vector whose other lanes are 0; their memory is not touched."""
+    def masked_load(self, mask: Value, address: Value, offset: Value = 0, outside: Value = None) -> Value:
+        """A vector whose other lanes are 0, or those of a vector; their memory is not touched."""
         place = self.element(address, offset, self.vector)
         name = f"llvm.masked.load.{self.name}.p0"
-        return self.call(name, self.vector, place, I32(self.item), mask, self.zero)
+        return self.call(name, self.vector, place, I32(self.item), mask, self.zero if outside is None else outside)
 
     def save(self, scalar: Value, address: Value, offset: Value = 0) -> None:
         """Store a single number."""
@@ -141,13 +137,15 @@ class Emit:
 
     def will_store(self, address: Value, offset: Value = 0) -> None:
         """Fetch a cache line that is stored to later: a store that misses would hold up those behind it."""
-        place = self.element(address, offset, I8)
-        self.call("llvm.prefetch.p0", ir.VoidType(), place, I32(1), I32(3), I32(1))
+        self.fetch(self.element(address, offset, I8), WRITE, 3)
 
     def will_load(self, address: Value, offset: Value = 0) -> None:
         """Fetch a cache line that is loaded later, from where the processor does not expect it."""
-        place = self.element(address, offset, I8)
-        self.call("llvm.prefetch.p0", ir.VoidType(), place, I32(0), I32(3), I32(1))
+        self.fetch(self.element(address, offset, I8), READ, 3)
+
+    def fetch(self, pointer: Value, purpose: int, level: int) -> None:
+        """Bring a cache line into the first (3) or second (2) level of the cache, to READ or to WRITE it."""
+        self.call("llvm.prefetch.p0", ir.VoidType(), pointer, I32(purpose), I32(level), I32(1))
 
     def masked_store(self, value: Value, mask: Value, address: Value, offset: Value = 0) -> None:
         """Store some lanes of a vector."""
@@ -155,15 +153,22 @@ class Emit:
         self.call(f"llvm.masked.store.{self.name}.p0", ir.VoidType(), value, place, I32(self.item), mask)
 
     def transposed(self, rows: Sequence[Value]) -> list[Value]:
-        """A square of as many vectors as a vector has lanes, rows for columns."""
-        found, lanes = list(rows), self.lanes
-        bit = 1
-        while bit < lanes:  # swap the off-diagonal blocks of 1, 2, 4, ... lanes
-            low = [lane if not lane & bit else (lane ^ bit) + lanes for lane in range(lanes)]
-            high = [lane | bit if not lane & bit else lane + lanes for lane in range(lanes)]
-            found = [self.shuffle(found[i & ~bit], found[i | bit], high if i & bit else low) for i in range(lanes)]
+        """Rows for columns of each square: out[j][lane] = rows[lane % n][lane - lane % n + j].
+
+        The n rows are a power of 2, as many as a vector has lanes where they are one square, or fewer.
+        """
+        found, bit = list(rows), 1
+        while bit < len(rows):
+            found = self.swapped(found, bit)
             bit *= 2
         return found
+
+    def swapped(self, rows: Sequence[Value], bit: int) -> list[Value]:
+        """The rows with their off-diagonal blocks of `bit` rows by as many lanes swapped."""
+        lanes = self.lanes
+        low = [lane if not lane & bit else (lane ^ bit) + lanes for lane in range(lanes)]
+        high = [lane | bit if not lane & bit else lane + lanes for lane in range(lanes)]
+        return [self.shuffle(rows[i & ~bit], rows[i | bit], high if i & bit else low) for i in range(len(rows))]
 
     def shuffle(self, u: Value, v: Value, lanes: Sequence[int]) -> Value:
         """The lanes of two vectors in this order; the second one's count on."""
@@ -214,6 +219,20 @@ class Emit:
             return []
 
         self.over(count, [], step)
+
+    def widened(self, value: Value) -> Value:
+        """A vector, or a number, in float64."""
+        kind: Any = ir.DoubleType()
+        if isinstance(value.type, ir.VectorType):
+            kind = ir.VectorType(kind, value.type.count)
+        return value if value.type == kind else self.b.fpext(value, kind)
+
+    def narrowed(self, value: Value) -> Value:
+        """A vector, or a number, of float64 in the width of a number here."""
+        if self.item == 8:
+            return value
+        kind = ir.VectorType(self.scalar, value.type.count) if isinstance(value.type, ir.VectorType) else self.scalar
+        return self.b.fptrunc(value, kind)
 
     def numbered(self) -> Value:
         """The vector of int64 0, 1, 2, ..."""

@@ -7,6 +7,8 @@ that no bit depends on the number of threads.
 
 Two forms: with filters in the lanes, the gradient's pixels are turned first; with pixels in the lanes, where a group
 has few filters, a sum has a part in each lane.
+
+Index letters: `c`/`o` channel in/out of a group, `k` filter tap, of all channels where `c` is not there.
 """
 
 from __future__ import annotations

@@ -12,9 +12,8 @@ import numpy as np
 
 from fastconv.backends.cpu import axes, weight_gradient
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu import weight_gradient as w
-from fastconv.backends.cpu.layout import LINE, Strip, up
-from fastconv.backends.cpu.machine import cache_bytes, vectors
+from fastconv.backends.cpu.layout import Strip, up
+from fastconv.backends.cpu.machine import LINE, PAGE, cache_bytes, vectors
 from fastconv.backends.cpu.native import Program, code
 from fastconv.backends.cpu.plans import RUN, SMALL
 from fastconv.backends.cpu.tile_choice import rate
@@ -45,6 +44,7 @@ class Form:
 class WeightPlan:
     """A program with what it needs and what it is."""
 
+    kernel: Any  # the body of the sums
     form: Form
     tasks: int
     chunks: int
@@ -76,7 +76,7 @@ class Layout:
         self.cycles = self.form.cycles * pixels * self.groups
         self.threads = threads if self.cycles > SMALL else 1
         self.panels = -(-self.filters // (self.form.vectors * lanes)) if self.form.kind == "filters" else 1
-        self.rows, self.columns = self.blocks(1)
+        self.rows, self.columns = self.blocks()
         self.run = self.neighbours() if self.form.kind == "pixels" else 1
         self.parts, self.shares, self.chunks = self.split(deep.count)
         self.tasks = self.groups // self.run * self.parts * self.shares * self.chunks
@@ -131,17 +131,15 @@ class Layout:
             found.append(Form("pixels", taps, 1, 1, cycles + tiles * 20 / width))
         return found
 
-    def blocks(self, parts: int) -> tuple[int, int]:
+    def blocks(self) -> tuple[int, int]:
         """Rows and columns of a block of pixels, the gradient of which stays in cache."""
         high, wide = self.axes[1:]
         across = self.form.vectors * self.lanes * self.item if self.form.kind == "filters" else self.item
         limit = cache_bytes(2, 1 << 20) // PART // across
         columns = min(wide.count, max(self.lanes, limit))
         rows = min(high.count, max(1, limit // columns))
-        channels = -(-self.channels // parts)
-        while (
-            rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * channels > cache_bytes(2, 1 << 20) // 2
-        ):
+        room = cache_bytes(2, 1 << 20) // 2
+        while rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * self.channels > room:
             rows = -(-rows // 2)
         if self.form.kind == "pixels":  # whose tasks are chunks of blocks, and groups
             repeats = self.groups * self.images * self.axes[0].count * -(-wide.count // columns)
@@ -177,10 +175,10 @@ class Layout:
         else:
             panel = self.filters * self.channels * up(self.taps, form.starts) * width
         chunk = up(self.groups * self.panels * panel, LINE)
-        grads = up(strip.channel * channels * self.run + LINE, 4096)
-        turned = up(self.rows * self.columns * width, 4096) if form.kind == "filters" else 0
-        shared, thread = up(chunk * self.chunks, 4096), grads + turned + 4096 + s.JOB_BYTES
-        values = dict.fromkeys(range(w.PLACES), 0) | strip.words()
+        grads = up(strip.channel * channels * self.run + LINE, PAGE)
+        turned = up(self.rows * self.columns * width, PAGE) if form.kind == "filters" else 0
+        shared, thread = up(chunk * self.chunks, PAGE), grads + turned + PAGE + s.JOB_BYTES
+        values = dict.fromkeys(range(weight_gradient.PLACES), 0) | strip.words()
         values |= {
             s.GROUPS: self.groups,
             s.FILTERS: self.filters,
@@ -194,40 +192,40 @@ class Layout:
             s.RUN: self.run,
             s.SHARED: shared,
             s.PER_THREAD: thread,
-            w.GRADS: grads,
-            w.BLOCKS: self.images * self.axes[0].count * self.row_blocks * self.column_blocks,
-            w.CHUNKS: self.chunks,
-            w.PARTS: self.parts,
-            w.ALL_CHANNELS: self.channels,
-            w.STARTS: self.taps // form.columns,
-            w.START_TABLE: table.ctypes.data,
-            w.TAPS: self.taps,
-            w.PANEL_SUMS: panel,
-            w.CHUNK_SUMS: chunk,
+            weight_gradient.GRADS: grads,
+            weight_gradient.BLOCKS: self.images * self.axes[0].count * self.row_blocks * self.column_blocks,
+            weight_gradient.CHUNKS: self.chunks,
+            weight_gradient.PARTS: self.parts,
+            weight_gradient.ALL_CHANNELS: self.channels,
+            weight_gradient.STARTS: self.taps // form.columns,
+            weight_gradient.START_TABLE: table.ctypes.data,
+            weight_gradient.TAPS: self.taps,
+            weight_gradient.PANEL_SUMS: panel,
+            weight_gradient.CHUNK_SUMS: chunk,
         }
         for axis, a in enumerate(self.axes):
             values[s.DEPTHS + axis] = a.count
         sums, end = self.bodies()
         alone = form.kind == "filters" and self.chunks == 1
-        values[w.END_CODE] = code(end) if alone else 0
-        parameters = [values[place] for place in range(w.PLACES)]
+        values[weight_gradient.END_CODE] = code(end) if alone else 0
+        parameters = [values[place] for place in range(weight_gradient.PLACES)]
         ends = self.groups * (self.panels * self.parts if form.kind == "filters" else 1)
         steps = [(sums, parameters, self.tasks, 4)]
         if not alone:
             steps.append((end, parameters, ends, 4 if chunk > 1 << 16 else 0))
         program = Program(steps, int(self.cycles))
         kept = (table, *strip.residues)
-        return WeightPlan(form, self.tasks, self.chunks, shared + thread * self.threads, self.threads, program, kept)
+        workspace = shared + thread * self.threads
+        return WeightPlan(sums, form, self.tasks, self.chunks, workspace, self.threads, program, kept)
 
     def bodies(self) -> tuple[Any, Any]:
         """The compiled sums, and what ends them."""
         form, item, lanes = self.form, self.item, self.lanes
         if form.kind == "pixels":
-            return weight_gradient.pixels_sums(item, lanes, form.starts), weight_gradient.pixels_end(
-                item, lanes, form.starts
-            )
-        shape = (item, lanes, form.starts, form.columns, form.vectors)
-        return weight_gradient.filters_sums(*shape), weight_gradient.filters_end(*shape)
+            shape = item, lanes, form.starts
+            return weight_gradient.pixels_sums(*shape), weight_gradient.pixels_end(*shape)
+        tile = item, lanes, form.starts, form.columns, form.vectors
+        return weight_gradient.filters_sums(*tile), weight_gradient.filters_end(*tile)
 
 
 def powers(most: int) -> list[int]:

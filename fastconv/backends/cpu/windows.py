@@ -12,13 +12,10 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
-from fastconv.backends.cpu.vectors import I32, I64, Emit
+from fastconv.backends.cpu.vectors import I64, Emit, Value
 from fastconv.geometry import Pooling
 from fastconv.typing import Array
-
-Value = Any
 
 # Parameters of a kernel over rows of windows; sizes in pixels where they aren't called bytes. A place is what a tap
 # counts in: its distance from the window's first pixel, or its number in the window.
@@ -124,6 +121,11 @@ def parameters_of(geometry: Pooling, planes: int, item: int, what: int) -> tuple
     return found, planes * pieces
 
 
+def inside(e: Emit, first: Value, width: Value) -> Value:
+    """The mask of the pixels from 0 to before `width`, of a vector that begins with pixel `first`."""
+    return e.b.and_(e.leading(e.b.sub(width, first)), e.b.not_(e.leading(e.b.neg(first))))
+
+
 class Columns:
     """A vector of neighbouring windows from window `place` on: where their taps lie in a row, and which are inside."""
 
@@ -144,14 +146,12 @@ class Columns:
 
     def inside(self, offset: Value) -> Value:
         """The mask of the pixels inside the row, of a vector `offset` pixels from the first one."""
-        e, first = self.e, self.e.b.add(self.start, offset)
-        return e.b.and_(e.leading(e.b.sub(self.width, first)), e.b.not_(e.leading(e.b.neg(first))))
+        return inside(self.e, self.e.b.add(self.start, offset), self.width)
 
     def load(self, mask: Value, row: Value, offset: Value, outside: Value) -> Value:
         """A vector of pixels, `outside` where the mask says so."""
         e = self.e
-        pointer = e.element(row, e.b.mul(e.long(offset), I64(e.item)), e.vector)
-        return e.call(f"llvm.masked.load.{e.name}.p0", e.vector, pointer, I32(e.item), mask, outside)
+        return e.masked_load(mask, row, e.b.mul(e.long(offset), I64(e.item)), outside)
 
     def vectors(self, row: Value, outside: Value) -> list[Value]:
         """All vectors that a row's taps are in; `row` is the address of the first window's first pixel."""
@@ -181,9 +181,7 @@ class Columns:
         below = e.b.icmp_signed("<", pixels, e.splat(self.width))
         mask = e.b.and_(below, e.b.icmp_signed(">=", pixels, e.splat(I64(0))))
         distance = e.b.mul(e.b.sub(pixels, e.splat(self.start)), e.splat(I64(e.item)))
-        pointers = e.b.inttoptr(e.b.add(e.splat(row), distance), ir.VectorType(e.scalar.as_pointer(), e.lanes))
-        name = f"llvm.masked.gather.{e.name}.v{e.lanes}p0"
-        return e.call(name, e.vector, pointers, I32(e.item), mask, outside)
+        return e.gather(e.b.add(e.splat(row), distance), mask, outside)
 
 
 def over_rows(

@@ -7,6 +7,8 @@ with turned filters. Two orders of the work, whichever moves less memory:
 - by filters: tiles are transformed first; a task transforms a block of filters and multiplies it with all tiles.
 
 Each number is one sum over the channels in their order, so the bits depend neither on the order nor on threads.
+
+Index letters: `n` image, `c`/`o` channel in/out, `p` output pixel, `r` filter tap.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 
 from fastconv.backends.cpu import native, winograd_gradient, workspace
 from fastconv.backends.cpu.vectors import aligned
-from fastconv.backends.cpu.winograd_plans import Plan, Problem, accurate, cost, filters_plan, plan, problem
+from fastconv.backends.cpu.winograd_plans import M, Plan, Problem, accurate, cost, filters_plan, plan, problem
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -37,7 +39,7 @@ def suits(geometry: Convolution) -> bool:
 
 
 def forward(
-    x: Array, weight: Array | Filters, bias: Array | None, y: Array, geometry: Convolution, threads: int, m: int = 4
+    x: Array, weight: Array | Filters, bias: Array | None, y: Array, geometry: Convolution, threads: int, m: int = M
 ) -> None:
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p + r - padding]."""
     run(problem(geometry, False), x, weight, bias, y, threads, m)
@@ -50,7 +52,7 @@ def input_grad(
     grad_x: Array,
     geometry: Convolution,
     threads: int,
-    m: int = 4,
+    m: int = M,
 ) -> None:
     """grad_x[n, c, p + r - padding] = bias[c] + sum over o, r of weight[o, c, r] grad_output[n, o, p]."""
     run(problem(geometry, True), grad_output, weight, bias, grad_x, threads, m)
@@ -66,7 +68,7 @@ def weight_grad(x: Array, grad_output: Array, grad_weight: Array, geometry: Conv
         workspace.give(space)
 
 
-def transformed(weight: Array, geometry: Convolution, threads: int, m: int = 4, turned: bool = False) -> Filters:
+def transformed(weight: Array, geometry: Convolution, threads: int, m: int = M, turned: bool = False) -> Filters:
     """U = G g G^T, for calls that use the same filters; `turned` for `input_grad`."""
     chosen, size = filters_plan(problem(geometry, turned), m, threads)
     array = aligned(size, "u1")

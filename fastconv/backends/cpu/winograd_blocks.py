@@ -1,8 +1,8 @@
 """The loops of Winograd's convolution over a block of tiles: transform images and filters, multiply, transform back.
 
-Index letters: `n` image, `c`/`o` channel in/out of a group, `h, w` input pixel, `p, q` output pixel, `t` tile, `i` one
-of the n * n numbers of a transformed tile. Addresses and distances count bytes. A run is so many tiles side by side; a
-block of tiles is some runs. In memory, with vectors of L lanes and filters in blocks of B = 2 L:
+Index letters: `c`/`o` channel in/out of a group, `h` input row, `p, q` output pixel, `t` tile, `k` vector of filters,
+`i` one of the n * n numbers of a transformed tile, n = m + 2. Addresses and distances count bytes. A run is so many
+tiles side by side; a block of tiles is some runs. In memory, with vectors of L lanes and filters in blocks of B = 2 L:
 
 - V[i, c // L, t, c % L]: transformed tiles of the input
 - U[o // B, i, c, o % B]: transformed filters
@@ -18,16 +18,15 @@ from typing import Any, NamedTuple
 
 from numba import njit
 
+from fastconv.backends.cpu.machine import LINE
+from fastconv.backends.cpu.moves import copy_lanes
+from fastconv.backends.cpu.vectors import READ, WRITE
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
     INPUT,
-    LINE,
-    READ,
     TAPS,
     WEIGHT,
-    WRITE,
     clear,
-    copy_first,
     fetch_square,
     fields,
     multiply_add,
@@ -225,7 +224,7 @@ def output_loop(lanes: int, m: int) -> Any:
             source, filters = products_at + k * size, a.filters - o
             clear(FLOAT, lanes, start)
             if bias:
-                copy_first(FLOAT, lanes, bias + FLOAT * (group * a.filters + o), filters, start)
+                copy_lanes(FLOAT, lanes, bias + FLOAT * (group * a.filters + o), filters, start)
             for item in range(first, end):
                 row, column = item // a.runs % a.down * m, item % a.runs * columns
                 image = item // (a.runs * a.down) * a.groups + group

@@ -31,6 +31,10 @@ TILE, SIDE = 4, 6  # pixels of a tile of grad_output and of x
 PRODUCTS = SIDE * SIDE
 X, GRAD_OUTPUT, GRAD_WEIGHT, WORKSPACE = range(4)
 PIECE = 4096  # numbers that a task of the second step adds
+BLOCK = 64  # channels, and filters, of a task at most
+TILES, RUN = 64, 28  # tiles that are multiplied at a time, and side by side, at most
+PARTS = 16  # at most
+SECTION = 512  # tiles of a sum, at most
 
 
 class Layout(NamedTuple):
@@ -217,7 +221,7 @@ def parts_body(lanes: int) -> Any:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a weight gradient is computed: its loops' layout, its program, and its workspace."""
+    """How a weight gradient is computed: its loops' layout and its program."""
 
     sizes: Layout
     program: native.Program
@@ -225,12 +229,6 @@ class Plan:
     def workspace(self, threads: int) -> int:
         """Bytes for so many threads."""
         return self.sizes.private + threads * self.sizes.private_size
-
-
-BLOCK = 64  # channels, and filters, of a task at most
-TILES, RUN = 64, 28  # tiles that are multiplied at a time, and side by side, at most
-PARTS = 16  # at most
-SECTION = 512  # tiles of a sum, at most
 
 
 class Blocks(NamedTuple):

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastconv.backends.cpu import machine, native, winograd_gradient
+from fastconv.backends.cpu.layout import up
+from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.winograd_blocks import Layout, padded
 from fastconv.backends.cpu.winograd_bodies import CHANNELS, blocks_body, filters_body, inputs_body, tiles_body
-from fastconv.backends.cpu.winograd_tiles import FLOAT, LINE
+from fastconv.backends.cpu.winograd_tiles import FLOAT
 from fastconv.geometry import Convolution
 
+M = 4  # pixels along the side of a tile, as calls have it; 2 are more accurate
 RUN = 28  # tiles in a row of a block, at most: a strip of them stays in the first-level cache
 TILES = 64  # of a block, at most, and in all images where the order is by filters
 DEPTH = 128  # channels whose filters are transformed at a time: they stay in the second-level cache
@@ -109,7 +112,7 @@ def laid_out(
         shared, own = 0 if kept else all_filters, products * v_step
     strip = own + products * m_step
     bias = strip + max((m + 2) * pitch, 10 * lanes * size)
-    end = -(-(bias + size) // 64) * 64  # each thread begins on a cache line
+    end = up(bias + size, LINE)  # each thread begins on a cache line
     sizes = Layout(
         task.groups, task.channels, task.filters, *task.input_size, *task.output_size, *task.padding, task.turned,
         run, runs, down, items, blocks, v_step, u_step, m_step,
@@ -161,16 +164,16 @@ FLUSH = 1.3  # a product's time over that of its arithmetic
 FAR = 3.0  # cycles for a line of transformed filters that don't stay in the second cache, for each block of tiles
 
 
-def cost(geometry: Convolution, operation: str, m: int = 4, kept: bool = False) -> float:
+def cost(geometry: Convolution, which: str, m: int = M, kept: bool = False) -> float:
     """Cycles that one thread takes: for "forward", "input_grad" or "weight_grad"; `kept` filters cost nothing."""
     lanes = machine.vectors().lanes(FLOAT)
-    task = problem(geometry, operation == "input_grad")
+    task = problem(geometry, which == "input_grad")
     down, runs, run = task.tiles(m)
     tiles = task.batch * task.groups * down * runs * run
     inner, outer = -(-task.channels // lanes), -(-task.filters // lanes)
     scale = (m + 2) ** 2 / 36
     product = FLUSH * tiles * (m + 2) ** 2 * task.channels * outer / 2
-    if operation == "weight_grad":
+    if which == "weight_grad":
         sizes = winograd_gradient.parts_and_blocks(geometry)
         inputs = tiles * (INPUT * inner * sizes.o_blocks + GRAD * outer * sizes.c_blocks)
         return inputs + product + FILTER * outer * task.channels * task.groups * sizes.parts
@@ -184,6 +187,6 @@ def cost(geometry: Convolution, operation: str, m: int = 4, kept: bool = False) 
 DEEPEST = 2048  # channels whose sum by F(4 x 4) errs less than 1e-5 of the largest output: 7e-6; 1.3e-5 at 8192
 
 
-def accurate(geometry: Convolution, operation: str, m: int = 4) -> bool:
-    """Whether errors stay below 1e-5 of the largest output for standard-normal data; `operation` as for `cost`."""
-    return operation == "weight_grad" or m == 2 or problem(geometry, operation == "input_grad").channels <= DEEPEST
+def accurate(geometry: Convolution, which: str, m: int = M) -> bool:
+    """Whether errors stay below 1e-5 of the largest output for standard-normal data; `which` as for `cost`."""
+    return which == "weight_grad" or m == 2 or problem(geometry, which == "input_grad").channels <= DEEPEST

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, Value, instruction
+from fastconv.backends.cpu.machine import LINE
+from fastconv.backends.cpu.vectors import I8, I64, READ, WRITE, Emit, Value, instruction
 from fastconv.typing import Array
 
 FLOAT = 4  # bytes; float64 needs more accuracy than these transforms have
@@ -26,7 +26,6 @@ OUTPUT, WEIGHT, INPUT = range(3)
 # to 6 times less than 0, +-1, +-2.
 POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
 TAPS = 9
-LINE = 64  # bytes of a cache line
 UNROLLED = 4  # steps of a product's sum; its depth is a multiple
 
 
@@ -73,29 +72,21 @@ def transform(e, m, r, kind, source, row, column, target, to_row, to_column, ahe
         for j, value in enumerate(values):
             place = e.at(target, (i, to_row), (j, to_column))
             e.store(value, place)
-            fetch(e, e.at(place, ahead), WRITE, 3)
-
-
-READ, WRITE = 0, 1
-
-
-def fetch(e: Emit, address: Value, purpose: int, level: int) -> None:
-    """Bring a cache line into the first (3) or second (2) level of the cache."""
-    e.call("llvm.prefetch.p0", ir.VoidType(), e.pointer(address, I8), I32(purpose), I32(level), I32(1))
+            e.fetch(e.pointer(e.at(place, ahead), I8), WRITE, 3)
 
 
 def fetch_lines(e: Emit, address: Value, distance: Value, size: int) -> None:
     """Bring `size` bytes that lie at a distance into the second level of the cache; none if it is 0."""
     with e.b.if_then(e.b.icmp_signed("!=", distance, I64(0))):
         for line in range(0, size, LINE):
-            fetch(e, e.at(address, distance, line), READ, 2)
+            e.fetch(e.pointer(e.at(address, distance, line), I8), READ, 2)
 
 
 @instruction(3)
 def fetch_square(e, purpose, address, pitch):  # type: ignore[no-untyped-def]
     """Bring the lines where rows of a square begin close to the processor, to READ or to WRITE."""
     for i in range(e.lanes):
-        fetch(e, e.at(address, (i, pitch)), purpose, 2)
+        e.fetch(e.pointer(e.at(address, (i, pitch)), I8), purpose, 2)
 
 
 @instruction(4)
@@ -203,23 +194,10 @@ def turn_taps(e, source, pitch, rows, target):  # type: ignore[no-untyped-def]
         values = load_square(e, e.at(source, FLOAT * first), pitch, rows, I64(count))
         bit = e.lanes // 2
         while bit:  # the largest blocks first: what the last vectors would need is left out then
-            values = swapped(e, values, bit)
+            values = e.swapped(values, bit)
             bit //= 2
         for i in range(count):
             e.store(values[i], target, (first + i) * FLOAT * e.lanes)
-
-
-def swapped(e: Emit, rows: Sequence[Value], bit: int) -> list[Value]:
-    """The rows with the off-diagonal blocks of so many lanes swapped."""
-    low = [lane if not lane & bit else (lane ^ bit) + e.lanes for lane in range(e.lanes)]
-    high = [lane | bit if not lane & bit else lane + e.lanes for lane in range(e.lanes)]
-    return [e.shuffle(rows[i & ~bit], rows[i | bit], high if i & bit else low) for i in range(e.lanes)]
-
-
-@instruction(2)
-def copy_first(e, source, count, target):  # type: ignore[no-untyped-def]
-    """A vector of which `count` lanes are read, the others 0."""
-    e.store(e.masked_load(e.first(count), source), target)
 
 
 @instruction(2)

@@ -18,5 +18,5 @@ def roof(dtype: np.dtype[Any]) -> float | None:
 
 
 def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str) -> str:
-    """The machine code of the loop that does most of the work; None of it is this backend's own."""
+    """The machine code of the loop that does most of the work; none of it is this backend's own."""
     return "NumPy's own"

@@ -1,7 +1,8 @@
 """Filters of signals and images of any rank, as the formulas say: x is padded, then seen through the filter's taps.
 
-Sums are float64, in the order of SciPy's own, so that what is stored as integers is the same to the last bit. Letters:
-p output pixel, r filter tap, K the number of taps of an axis.
+Sums are float64, in the order of SciPy's own, so that what is stored as integers is the same to the last bit.
+
+Index letters: `p` output pixel, `r` filter tap.
 """
 
 from collections import deque

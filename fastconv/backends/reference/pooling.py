@@ -1,6 +1,8 @@
 """Pooling and its gradients, as the slide writes them.
 
 A window's pixels lie along the last axes of a view; its flat index counts pixels of the channel's plane, row by row.
+
+Index letters: `n` image, `c` channel, `p q` output pixel, `r s` tap of its window.
 """
 
 from functools import reduce

@@ -2,6 +2,8 @@
 
 `sources` and `weights` hold for each spatial axis a table (output pixels, taps): which pixels are summed, and with what
 weights.
+
+Index letters: `n` image, `c` channel, `p q` output pixel, `s t` tap along each axis.
 """
 
 import numpy as np

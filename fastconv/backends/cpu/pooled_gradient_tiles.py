@@ -1,4 +1,4 @@
-"""Register tiles of the gradients of a convolution through 2x2 maximum pooling, and what surrounds them.
+"""Register tiles of the gradients of a convolution through 2x2 maximum pooling, and sums of their parts.
 
 Only a quad's winner has a gradient, found by its code, 2 dy + dx. Index letters and distances, which are in bytes, are
 those of pooled_tiles.py.
@@ -6,14 +6,10 @@ those of pooled_tiles.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 
-from fastconv.backends.cpu.pooled_tiles import number_at
-from fastconv.backends.cpu.vectors import I8, I64, Emit, instruction
-
-Value = Any
+from fastconv.backends.cpu.pooled_tiles import in_all_lanes
+from fastconv.backends.cpu.vectors import I8, I64, Emit, Value, instruction
 
 
 @instruction(3)
@@ -86,7 +82,7 @@ def add_winners(
         for k in range(filters):
             place = e.b.zext(e.b.load(e.element(code, k, I8)), I64)
             source = e.at(at, (start, place) if start else e.word(offsets, place))
-            factor = number_at(e, grad, k * e.item)
+            factor = in_all_lanes(e, grad, k * e.item)
             for r, v in grid:
                 shift = 2 * start * r + v * width
                 numbers = e.load(source, shift) if start else e.load(e.at(source, shifts[r]), v * width)
@@ -161,8 +157,7 @@ def add_pixels(
     d, mask = Emit(e.b, 8, e.lanes), e.leading(valid)
 
     def grad(at: Value, part: int) -> Value:
-        found = e.masked_load(mask, e.at(at, (part, pixel)))
-        return found if e.item == 8 else e.b.fpext(found, d.vector)
+        return e.widened(e.masked_load(mask, e.at(at, (part, pixel))))
 
     def line(i: Value, parts: list[Value]) -> list[Value]:
         at, fours = e.at(g, e.b.mul(i, row)), e.b.sdiv(across, e.long(4))
@@ -209,4 +204,4 @@ def store_total(e: Emit, sums: Value, chunks: Value, step: Value, target: Value)
         return [e.b.fadd(total[0], d.number(sums, e.b.mul(index, step)))]
 
     (total,) = e.loop(chunks, [ir.Constant(d.scalar, 0.0)], chunk)
-    e.save(total if e.item == 8 else e.b.fptrunc(total, e.scalar), target)
+    e.save(e.narrowed(total), target)
