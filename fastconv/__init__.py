@@ -5,7 +5,7 @@ from fastconv.algorithms import get_algorithm, set_algorithm
 from fastconv.backends import backend_name, clear_cache, use_backend
 from fastconv.errors import BackendUnavailableError
 from fastconv.explanation import explain
-from fastconv.placement import to_device, to_host
+from fastconv.placement import to_device, to_host, use_stream
 from fastconv.precision import get_precision, set_precision
 from fastconv.template import find_template, match_template
 from fastconv.threads import get_num_threads, set_num_threads
@@ -40,4 +40,5 @@ __all__ = [
     "to_host",
     "training",
     "use_backend",
+    "use_stream",
 ]

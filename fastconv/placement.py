@@ -4,6 +4,8 @@ What lives on a GPU is computed there, by the cuda backend, whichever is active.
 """
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from fastconv import backends
 from fastconv.typing import Array
 
-__all__ = ["as_array", "beside", "here", "on_device", "on_gpu", "ready", "to_device", "to_host", "together"]
+__all__ = ["to_device", "to_host", "use_stream"]
 
 
 def on_gpu(value: object) -> bool:
@@ -83,6 +85,24 @@ def to_host(x: Any) -> Any:
     if hasattr(x, "to_host") and hasattr(x, "parameters"):
         return x.to_host()
     return on_device(x).to_host() if on_gpu(x) else np.asarray(x)
+
+
+@contextmanager
+def use_stream(stream: Any) -> Iterator[None]:
+    """Launch kernels and copy on a stream of the GPU inside a `with` block; other threads keep theirs.
+
+    Parameters
+    ----------
+    stream : stream of Numba, CuPy or PyTorch, or its address as an int
+
+    Raises
+    ------
+    BackendUnavailableError
+        If the cuda backend can't run here.
+    """
+    backends.load("cuda")
+    with importlib.import_module("fastconv.backends.cuda.device").use_stream(stream):
+        yield
 
 
 def together(**arguments: Any) -> bool:

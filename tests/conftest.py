@@ -19,16 +19,40 @@ settings.register_profile("simulator", settings.get_profile("house"), max_exampl
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "simulator" if SIMULATED else "house"))
 
 
+# Whole networks, and central differences: each of these takes the simulator minutes or more.
+LEFT_TO_A_GPU = {"test_models.py", "test_nn_gradients.py", "test_resume.py", "test_training.py"}
+
+
+def pytest_collection_modifyitems(items):
+    """Leaves to a GPU what takes its simulator minutes."""
+    for item in items if SIMULATED else ():
+        if item.path.name in LEFT_TO_A_GPU:
+            item.add_marker(pytest.mark.skip(reason="left to a GPU: the simulator takes minutes"))
+
+
+@pytest.fixture
+def gpu():
+    """Skips a test where there is neither a GPU nor the simulator of one."""
+    try:
+        fc.backends.load("cuda")
+    except fc.BackendUnavailableError:
+        pytest.skip("no GPU, and not the simulator of one")
+
+
+@pytest.fixture
+def cuda(gpu):
+    """Runs a test on the cuda backend."""
+    with fc.use_backend("cuda"):
+        yield
+
+
 @pytest.fixture(params=["reference", "cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def backend(request):
     """Runs a test once on each backend."""
-    try:
-        context = fc.use_backend(request.param)
-        context.__enter__()
-    except fc.BackendUnavailableError as error:
-        pytest.skip(str(error))
-    yield request.param
-    context.__exit__(None, None, None)
+    if request.param == "cuda":
+        request.getfixturevalue("gpu")
+    with fc.use_backend(request.param):
+        yield request.param
 
 
 @pytest.fixture

@@ -165,6 +165,20 @@ def unpooling(rng):
     return back, F.max_unpool2d_input_grad(normal(rng, *back.shape), indices)
 
 
+def there(array):
+    """An array on the device, if that is what computes."""
+    return fc.to_device(array) if fc.backend_name() == "cuda" else array
+
+
+@stop
+def pooling_whose_windows_are_known(rng):
+    x = normal(rng, 2, 3, 7, 9)
+    y, indices = F.max_pool2d(there(x), 3, 2, 1, return_indices=True)
+    grad_x = F.max_pool2d_input_grad(there(normal(rng, *y.shape)), indices, x.shape)
+    y, indices = F.max_pool2d(there(x[:, :, :6, :8]), 2, return_indices=True)
+    return fc.to_host(grad_x), fc.to_host(F.max_unpool2d(y, indices, 2))
+
+
 @stop
 def activations(rng):
     return every_activation(rng, np.float32)
@@ -311,8 +325,7 @@ def template(rng):
 
 @stop
 def arrays(rng):
-    move = fc.to_device if fc.backend_name() == "cuda" else np.asarray
-    a, b = move(normal(rng, 4, 5, 6)), move(normal(rng, 5, 1))
+    a, b = there(normal(rng, 4, 5, 6)), there(normal(rng, 5, 1))
     joined = np.concatenate([a, a * b], axis=1)
     parts = np.split(joined, [3, 7], axis=1)
     found = [joined, *parts, a + b, a / 2, -a, np.maximum(a, b), a.sum(axis=(0, 2)), a.astype(np.float64)]

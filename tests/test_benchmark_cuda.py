@@ -318,23 +318,15 @@ def small_networks(monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", SMALL)
-def test_fastconvs_peer_answers_right_on_the_device(name, small_networks, tmp_path):
+def test_fastconvs_peer_answers_right_on_the_device(name, small_networks, tmp_path, cuda):
     case = SMALL[name]
     answers.write(case, tmp_path)
-    try:
-        context = fc.use_backend("cuda")
-        context.__enter__()
-    except fc.BackendUnavailableError as error:
-        pytest.skip(str(error))
-    try:
-        worker = Worker(load("fastconv", 1, "float32"))
-        found = worker.prepare(case, str(tmp_path))
-        assert found["status"] == "ok", found["reason"]
-        for call in worker.calls.values():  # again, as the samples do
-            answer = worker.peer.finish(call())
-            assert name == "train_step" or fc.placement.on_gpu(answer)
-    finally:
-        context.__exit__(None, None, None)
+    worker = Worker(load("fastconv", 1, "float32"))
+    found = worker.prepare(case, str(tmp_path))
+    assert found["status"] == "ok", found["reason"]
+    for call in worker.calls.values():  # again, as the samples do
+        answer = worker.peer.finish(call())
+        assert name == "train_step" or fc.placement.on_gpu(answer)
 
 
 class TestPyTorch:

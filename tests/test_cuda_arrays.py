@@ -12,21 +12,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastconv as fc
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu")]
 NAN, INF = np.nan, np.inf
 DTYPES = [np.bool, np.uint8, np.int32, np.int64, np.float16, np.float32, np.float64]
 BINARY = [np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum]
 COMPARISONS = [np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal]
 UNARY = [np.negative, np.positive, np.absolute, np.square, np.sqrt, np.exp, np.log, np.tanh]
 names = {"ids": lambda value: getattr(value, "__name__", str(value))}
-
-
-@pytest.fixture(autouse=True)
-def _gpu():
-    try:
-        fc.backends.load("cuda")
-    except fc.BackendUnavailableError as error:
-        pytest.skip(str(error))
 
 
 def module(name):

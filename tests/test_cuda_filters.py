@@ -12,17 +12,7 @@ from fastconv.backends.reference import pooling as reference_pooling
 from fastconv.borders import MODES, around
 from fastconv.template import METHODS, match_template
 
-pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(autouse=True)
-def cuda():
-    """The backend, where there is a GPU or the simulator of one."""
-    try:
-        with fc.use_backend("cuda"):
-            yield
-    except fc.BackendUnavailableError as error:
-        pytest.skip(str(error))
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("cuda")]
 
 
 def windows(rng):

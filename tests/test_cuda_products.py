@@ -35,15 +35,10 @@ CASES = [
 
 
 @pytest.fixture(autouse=True)
-def cuda():
-    """Runs a test on the cuda backend, in float32."""
-    try:
-        with fc.use_backend("cuda"):
-            yield
-    except fc.BackendUnavailableError as error:
-        pytest.skip(str(error))
-    finally:
-        fc.set_precision("float32")
+def float32(cuda):
+    """Runs a test on the cuda backend, and leaves it in float32."""
+    yield
+    fc.set_precision("float32")
 
 
 def module(name):

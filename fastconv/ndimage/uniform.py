@@ -96,6 +96,7 @@ def uniform_filter(
 
     Examples
     --------
+    >>> import numpy as np
     >>> uniform_filter(np.array([[0, 0, 0], [0, 9, 0], [0, 0, 0]]))
     array([[1, 1, 1],
            [1, 1, 1],

@@ -50,4 +50,6 @@ def bound_update(optimizer: Optimizer, network: Any) -> BoundUpdate | None:
         return None
     if len({parameter.dtype for parameter in parameters}) > 1 or len({bool(kept) for kept in optimizer._kept}) > 1:
         return None
+    for parameter, kept in zip(parameters, optimizer._kept, strict=True):
+        optimizer._follow(parameter, kept)
     return BoundUpdate(optimizer, network, training)
