@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="a few rows of each suite, in two minutes")
     add("--out", metavar="FILE.json", help="every sample, with the machine and all versions")
     add("--report", action="store_true", help="write benchmarks/RESULTS.md (of a GPU RESULTS-CUDA.md) and its pictures")
+    add("--picture", metavar="FILE.png", help="each group's ratio to the best peer, as a picture")
     add("--backend", choices=backends.NAMES, help="fastconv's, cuda also peers' (default: FASTCONV_BACKEND, or cpu)")
     add("--precision", choices=gpu.PRECISIONS, help="with --backend cuda, of products in float32 (default: float32)")
     add("--filter", default="", metavar="TEXT", help="only rows whose suite/group/name contains it")
@@ -84,7 +85,8 @@ def bench(options: argparse.Namespace) -> int:
     if options.list:
         print("\n".join([*planned.keys(), f"{len(planned)} rows; peers: {', '.join(peers)}"]))
         return 0
-    check_writable(options.out)
+    check_writable(options.out, "out")
+    check_writable(options.picture, "picture")
     asked = {name: getattr(options, name) for name in ("quick", "backend", "filter")}
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     asked |= {"suites": suites, "rounds": rounds, "all_suites": not options.suites}
@@ -137,6 +139,8 @@ def shown(document: results.Document, options: argparse.Namespace, status: int) 
     """The table, the report if one is wanted, and the exit status."""
     if document["rows"] or document["startup"]:
         print(table.text(document, shutil.get_terminal_size().columns if sys.stdout.isatty() else None), flush=True)
+    if options.picture:
+        draw(document, options.picture)
     if options.report and document["status"] == "complete":
         from . import markdown
 
@@ -146,6 +150,18 @@ def shown(document: results.Document, options: argparse.Namespace, status: int) 
     return status or int(bool(results.bad(document)))
 
 
+def draw(document: results.Document, path: str) -> None:
+    """Write the run's picture, if there is anything to compare."""
+    from . import pictures
+
+    figure = pictures.overview(document)
+    if figure is None:
+        print("No picture is drawn: no other library has a row.", file=sys.stderr)
+        return
+    pictures.save(figure, path)
+    print(f"The picture is {path}.", file=sys.stderr)
+
+
 def wanted_peers(text: str | None) -> list[str] | None:
     """The peers that were named; None where none was, which means all."""
     if text is None:
@@ -153,11 +169,11 @@ def wanted_peers(text: str | None) -> list[str] | None:
     return [name for name in text.split(",") if name and name != "none"] or ["fastconv"]
 
 
-def check_writable(path: str | None) -> None:
+def check_writable(path: str | None, name: str) -> None:
     """Complain now rather than after an hour."""
     folder = os.path.dirname(os.path.abspath(path)) if path else "."  # noqa: PTH100, PTH120 (no link is followed)
     if path and (not os.access(folder, os.W_OK) or os.path.isdir(path)):  # noqa: PTH112
-        raise ValueError(f"out is {path!r}: a file in a folder that can be written to is accepted")
+        raise ValueError(f"{name} is {path!r}: a file in a folder that can be written to is accepted")
 
 
 @contextmanager

@@ -252,6 +252,16 @@ def test_the_order_of_a_run():
     assert [case.key for case in schedule.threaded(curve, 2)] == ["scaling/threads/tiny 10, 2 threads"]
 
 
+def test_a_picture_is_drawn_where_there_is_something_to_compare(here, tmp_path, capsys):
+    path = tmp_path / "speed.png"
+    assert bench("--picture", str(path)) == 0
+    assert ("No picture is drawn" in capsys.readouterr().err) != path.exists()
+    command.draw(document([row(1e-3, numpy=2e-3)]), str(path))
+    assert path.read_bytes()[1:4] == b"PNG"
+    assert bench("--picture", str(tmp_path)) == 2
+    assert "picture is" in capsys.readouterr().err
+
+
 def test_a_report_is_written_only_of_a_complete_run(here, monkeypatch, capsys):
     written = []
     monkeypatch.setattr(markdown, "write", lambda made: written.append(made) or "RESULTS.md")
