@@ -19,14 +19,14 @@ settings.register_profile("simulator", settings.get_profile("house"), max_exampl
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "simulator" if SIMULATED else "house"))
 
 
-# Whole networks, and central differences: each of these takes the simulator minutes or more.
+# Whole networks, and gradients by thousands of differences: they take the simulator minutes.
 LEFT_TO_A_GPU = {"test_models.py", "test_nn_gradients.py", "test_resume.py", "test_training.py"}
 
 
 def pytest_collection_modifyitems(items):
     """Leaves to a GPU what takes its simulator minutes."""
     for item in items if SIMULATED else ():
-        if item.path.name in LEFT_TO_A_GPU:
+        if item.path.name in LEFT_TO_A_GPU or "central_difference" in item.name:
             item.add_marker(pytest.mark.skip(reason="left to a GPU: the simulator takes minutes"))
 
 
