@@ -41,5 +41,6 @@ def _fault() -> tuple[str, Exception | None]:
         if not cuda.cudadrv.nvvm.is_available():
             return f"numba.cuda finds no compiler (NVVM): {INSTALL}", None
     except Exception as error:
-        return f"numba.cuda fails ({type(error).__name__}: {error}): {INSTALL}", error
+        said = " ".join(str(error).split())
+        return f"numba.cuda fails ({type(error).__name__}: {said}): {INSTALL}", error
     return "", None

@@ -6,6 +6,7 @@ computed in it next waits for what was computed in it before. Each stream has me
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 import warnings
@@ -13,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,7 +27,8 @@ from fastconv.typing import Array
 SIMULATED = bool(config.ENABLE_CUDASIM)
 CURRENT = not SIMULATED and find_spec("numba_cuda") is not None  # Numba's own target knows fewer options
 KEPT = 1 << 31  # bytes that wait for later arrays; beyond, memory goes back to the driver
-_simulator = threading.Lock()
+LAUNCHES = 256  # of a kernel that are kept
+_simulator, _advice = threading.Lock(), threading.Lock()
 _stream: ContextVar[Any] = ContextVar("the stream that kernels are launched on", default=0)
 
 
@@ -77,10 +80,30 @@ class Device:
     def launch(self, kernel: Any, blocks: Any, arguments: tuple[Any, ...]) -> None:
         """Run a `launching.Kernel` over so many blocks; arguments are handles and numbers."""
         if not SIMULATED:
-            kernel.compiled[blocks, kernel.block, _stream.get()](*arguments)
+            configured(kernel, blocks, _stream.get())(*arguments)
             return
         with _simulation():
             kernel.compiled[blocks, kernel.block](*arguments)
+
+
+def configured(kernel: Any, blocks: Any, stream: Any) -> Any:
+    """A kernel's launch on so many blocks of a stream, as numba makes it, without its advice to beginners.
+
+    It warns of grids that leave multiprocessors idle, which small arrays do.
+    """
+    launch = kernel.launches.get((blocks, stream))
+    if launch is None:
+        setting = importlib.import_module("numba.cuda.dispatcher").config
+        with _advice:
+            before, setting.CUDA_LOW_OCCUPANCY_WARNINGS = setting.CUDA_LOW_OCCUPANCY_WARNINGS, 0
+            try:
+                launch = kernel.compiled[blocks, kernel.block, stream]
+            finally:
+                setting.CUDA_LOW_OCCUPANCY_WARNINGS = before
+        if len(kernel.launches) >= LAUNCHES:
+            kernel.launches.clear()
+        kernel.launches[blocks, stream] = launch
+    return launch
 
 
 @contextmanager
@@ -114,11 +137,17 @@ def use_stream(stream: Any) -> Iterator[None]:
     stream : stream of numba.cuda, or of CuPy or PyTorch (whatever has `ptr` or `cuda_stream`), or its address as an int
     """
     address = getattr(stream, "cuda_stream", getattr(stream, "ptr", stream))
-    token = _stream.set(cuda.external_stream(address) if isinstance(address, int) and address else address)
+    token = _stream.set(_stream_at(address) if isinstance(address, int) and address else address)
     try:
         yield
     finally:
         _stream.reset(token)
+
+
+@lru_cache(maxsize=64)
+def _stream_at(address: int) -> Any:
+    """The stream at an address, the same object each time: memory and launches are kept by it."""
+    return cuda.external_stream(address)
 
 
 def synchronize() -> None:

@@ -31,6 +31,7 @@ class Kernel:
 
     def __init__(self, function: Callable[..., None], block: int, **options: Any) -> None:
         self.function, self.block, self.options = function, block, options
+        self.launches: dict[Any, Any] = {}
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     @cached_property
