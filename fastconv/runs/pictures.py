@@ -24,8 +24,9 @@ def draw(
     history: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write a run's pictures into its folder; `data` is what was learnt from the set that was `loaded`."""
-    figures = {"curves": plot.curves(history, trainer.metric_name(data.train.y)), **_first_layer(trainer, loaded, data)}
     outputs = trainer.predict(data.test.x)
+    trainer.model.to_host()  # where its filters are drawn, and its layers called with the set's images
+    figures = {"curves": plot.curves(history, trainer.metric_name(data.train.y)), **_first_layer(trainer, loaded, data)}
     if model in ("lenet", "residual"):
         figures |= _classification(outputs, loaded)
     else:
