@@ -7,7 +7,8 @@ import numpy as np
 
 import fastconv as fc
 import fastconv.functional as F
-from fastconv import ndimage
+from fastconv import geometry, ndimage
+from fastconv.backends.cuda import array, lowering, plans, tiles
 
 STOPS = {}
 
@@ -101,6 +102,42 @@ def convolution_transposed(rng):
     g = normal(rng, *y.shape)
     grad_x = F.conv_transpose2d_input_grad(x.shape, weight, g, **options)
     return y, grad_x, F.conv_transpose2d_weight_grad(x, weight.shape, g, **options)
+
+
+def by_every_tile(rng, dtype, precision="float32", largest=0):
+    """A convolution by each tile, whole and in parts of the depth: small shapes choose few of them."""
+    shape = geometry.convolution((2, 9, 6, 5), (9, 9, 3, 2), 1, 0, 1, 1)
+    x, weight, bias = (normal(rng, *size, dtype=dtype) for size in (shape.input_shape, shape.weight_shape, (9,)))
+    chosen = [(tile, parts) for tile in tiles.tiles(np.dtype(dtype), precision) for parts in (1, 2)]
+    if fc.backend_name() != "cuda":
+        return [F.conv2d(x, weight, bias)] * len(chosen)
+    found = []
+    for choice in chosen:
+        y = array.empty(shape.output_shape, x.dtype)
+        plan = plans.plan(lowering.forward(shape), np.dtype(dtype), precision, largest, choice)
+        plan(*[fc.to_device(given) for given in (weight, x, bias)], y)
+        found.append(y.to_host())
+    return found
+
+
+@stop
+def every_tile(rng):
+    return by_every_tile(rng, np.float32)
+
+
+@stop
+def every_tile_with_long_offsets(rng):
+    return by_every_tile(rng, np.float32, largest=1 << 40)
+
+
+@stop
+def every_tile_in_float64(rng):
+    return by_every_tile(rng, np.float64)
+
+
+@stop
+def every_tile_in_tf32(rng):
+    return by_every_tile(rng, np.float32, "tf32")
 
 
 def linears(rng, dtype, n, c, o):
