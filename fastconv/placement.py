@@ -134,9 +134,3 @@ def ready(array: Array, dtype: np.dtype[Any]) -> Array:
 def beside(array: Array, other: Any) -> Any:
     """An array of NumPy's, on the GPU if another one is."""
     return array if isinstance(other, np.ndarray) else to_device(array)
-
-
-def here(array: Any) -> Array:
-    """Numbers of any place as an array of NumPy's."""
-    found: Array = to_host(array)
-    return found

@@ -152,9 +152,9 @@ def find_template(
     """
     most = None if count is None else _whole(count, "count")
     limit = None if threshold is None else checks.real(threshold, "threshold")
-    template = placement.here(template)
-    near = [extent // 2 + 1 for extent in template.shape[:2]] if min_distance is None else _distances(min_distance)
-    scores = placement.here(match_template(image, template, method, mask))
+    pattern: Array = placement.to_host(template)
+    near = [extent // 2 + 1 for extent in pattern.shape[:2]] if min_distance is None else _distances(min_distance)
+    scores = placement.to_host(match_template(image, pattern, method, mask))
     sign = -1 if method.startswith("sqdiff") else 1
     rank = scores if sign > 0 else np.negative(scores, out=scores)
     rank[np.isnan(rank)] = -np.inf
@@ -166,7 +166,7 @@ def find_template(
 
 def _pair(image: Any, template: Any) -> tuple[Array, Array, np.dtype[Any]]:
     """The image (H, W, C) as it is computed with, the template (R, S, C) in float64, and the dtype of scores."""
-    x, taps = _pixels(placement.as_array(image), "image"), _pixels(placement.here(template), "template")
+    x, taps = _pixels(placement.as_array(image), "image"), _pixels(placement.to_host(template), "template")
     if x.ndim != taps.ndim or x.shape[2:] != taps.shape[2:]:
         raise ValueError(f"image has shape {x.shape}, template {taps.shape}: the same axes and channels are accepted")
     if taps.shape[0] > x.shape[0] or taps.shape[1] > x.shape[1]:
@@ -193,7 +193,7 @@ def _weighted(taps: Array, mask: Any) -> tuple[Array, Array | None]:
     """The template, 0 where the mask is, and the mask as weights (R, S, C) in float64."""
     weights = None
     if mask is not None:
-        array = placement.here(mask)
+        array = placement.to_host(mask)
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise TypeError(f"mask is {array.dtype}: bool, integers, float16, float32 and float64 are accepted")
         if array.shape not in (taps.shape[:2], taps.shape):

@@ -3,6 +3,8 @@
 A stop of the tour is a function of (rng) that returns an array, or several, of float32 unless its name says else.
 """
 
+from functools import partial
+
 import numpy as np
 
 import fastconv as fc
@@ -16,6 +18,13 @@ STOPS = {}
 def stop(function):
     """Puts a function on the tour, by its name."""
     STOPS[function.__name__] = function
+    return function
+
+
+def stop_in_both(function):
+    """Puts a function of (rng, dtype) on the tour twice: by its name in float32, and in float64."""
+    for dtype, ending in ((np.float32, ""), (np.float64, "_float64")):
+        STOPS[function.__name__ + ending] = partial(function, dtype=dtype)
     return function
 
 
@@ -216,17 +225,8 @@ def pooling_whose_windows_are_known(rng):
     return fc.to_host(grad_x), fc.to_host(F.max_unpool2d(y, indices, 2))
 
 
-@stop
-def activations(rng):
-    return every_activation(rng, np.float32)
-
-
-@stop
-def activations_float64(rng):
-    return every_activation(rng, np.float64)
-
-
-def every_activation(rng, dtype):
+@stop_in_both
+def activations(rng, dtype):
     x, g = 3 * normal(rng, 4, 33, dtype=dtype), normal(rng, 4, 33, dtype=dtype)
     found = []
     for name in ("tanh", "sigmoid", "softmax", "log_softmax"):
@@ -238,17 +238,8 @@ def every_activation(rng, dtype):
     return *found, F.dropout(x, 0.4, rng=0)
 
 
-@stop
-def losses(rng):
-    return every_loss(rng, np.float32)
-
-
-@stop
-def losses_float64(rng):
-    return every_loss(rng, np.float64)
-
-
-def every_loss(rng, dtype):
+@stop_in_both
+def losses(rng, dtype):
     x, probable = normal(rng, 7, 5, dtype=dtype), rng.uniform(0.1, 0.9, (7, 5)).astype(dtype)
     labels, weight = rng.integers(0, 5, 7), rng.uniform(0.5, 2, 5).astype(dtype)
     found = []
@@ -266,17 +257,8 @@ def every_loss(rng, dtype):
     return found
 
 
-@stop
-def normalization(rng):
-    return normalizations(rng, np.float32)
-
-
-@stop
-def normalization_float64(rng):
-    return normalizations(rng, np.float64)
-
-
-def normalizations(rng, dtype):
+@stop_in_both
+def normalization(rng, dtype):
     x, g = 2 * normal(rng, 5, 3, 4, 5, dtype=dtype) + 7, normal(rng, 5, 3, 4, 5, dtype=dtype)
     weight, bias = normal(rng, 3, dtype=dtype), normal(rng, 3, dtype=dtype)
     running = np.zeros(3, dtype), np.ones(3, dtype)
@@ -301,17 +283,8 @@ def interpolation(rng):
     return y, nearest, F.interpolate_input_grad(normal(rng, *y.shape), x.shape, scale_factor=2, mode="bilinear")
 
 
-@stop
-def optimizers(rng):
-    return every_optimizer(rng, np.float32)
-
-
-@stop
-def optimizers_float64(rng):
-    return every_optimizer(rng, np.float64)
-
-
-def every_optimizer(rng, dtype):
+@stop_in_both
+def optimizers(rng, dtype):
     found = []
     for make in (
         lambda p: fc.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
@@ -328,17 +301,8 @@ def every_optimizer(rng, dtype):
     return found
 
 
-@stop
-def filters_of_images(rng):
-    return every_filter(rng, np.float32)
-
-
-@stop
-def filters_of_images_float64(rng):
-    return every_filter(rng, np.float64)
-
-
-def every_filter(rng, dtype):
+@stop_in_both
+def filters_of_images(rng, dtype):
     image, taps = normal(rng, 20, 23, dtype=dtype), normal(rng, 3, 5, dtype=dtype)
     whole = rng.integers(0, 255, (14, 15)).astype(np.uint8)
     return (

@@ -312,7 +312,7 @@ def _labels(target: Array, classes: int, ignored: int) -> None:
     if not isinstance(target, np.ndarray):
         if target.min(initial=0) >= 0 and target.max(initial=0) < classes:
             return
-        target = placement.here(target)  # some are ignored, or wrong
+        target = placement.to_host(target)  # some are ignored, or wrong
     wrong = target[(target != ignored) & ((target < 0) | (target >= classes))]
     if wrong.size:
         raise ValueError(
@@ -378,7 +378,7 @@ def _probabilities(**arguments: Array) -> None:
 def _seed(grad_output: Any, reduction: str, shape: Shape, dtype: np.dtype[Any]) -> Any:
     """grad_output as a float for a loss that is one number, else as an array of the losses' shape."""
     if reduction != "none":
-        array = placement.here(1.0 if grad_output is None else grad_output)
+        array = placement.to_host(1.0 if grad_output is None else grad_output)
         if array.dtype.kind not in "fiu":
             raise TypeError(f"grad_output is {array.dtype}: a real number or None is accepted")
         checks.shaped(array, (), "grad_output")

@@ -163,7 +163,7 @@ def correlate1d(
     >>> correlate1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([ 8, 26,  8, 12,  7, 28, 36,  9])
     """
-    x, weights = placement.as_array(input), placement.here(weights)
+    x, weights = placement.as_array(input), placement.to_host(weights)
     if weights.dtype.kind == "c":
         weights = weights.conj()
     return _along_axis(x, weights, axis, output, mode, cval, origin)
@@ -192,7 +192,7 @@ def convolve1d(
     >>> convolve1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([14, 24,  4, 13, 12, 36, 27,  0])
     """
-    flipped = placement.here(weights)[::-1]
+    flipped = placement.to_host(weights)[::-1]
     origin = -origin if flipped.shape[0] % 2 else -origin - 1
     return _along_axis(placement.as_array(input), flipped, axis, output, mode, cval, origin)
 
@@ -200,7 +200,7 @@ def convolve1d(
 def _over_axes(
     input: Any, weights: Any, output: Any, mode: Any, cval: Any, origin: Any, axes: Any, convolution: bool
 ) -> Array:
-    x, weights = placement.as_array(input), placement.here(weights)
+    x, weights = placement.as_array(input), placement.to_host(weights)
     if x.dtype.kind == "c" or weights.dtype.kind == "c":
         out = output_array(output, x, complex_output=True, callers=2)
         taps = weights.conj() if weights.dtype.kind == "c" and not convolution else weights

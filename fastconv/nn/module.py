@@ -213,7 +213,7 @@ class Module:
         >>> {key: array.shape for key, array in nn.Sequential(nn.Conv2d(1, 6, 3), nn.Tanh()).state_dict().items()}
         {'0.weight': (6, 1, 3, 3), '0.bias': (6,)}
         """
-        return {key: np.array(placement.here(array)) for key, array in self._arrays()}
+        return {key: np.array(placement.to_host(array)) for key, array in self._arrays()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Write a `state_dict` into the parameters and buffers, in place, so that an optimizer's stay valid.
@@ -238,7 +238,7 @@ class Module:
             listed = {"missing": missing, "not known": unexpected}
             parts = [f"{what} are {', '.join(map(repr, keys))}" for what, keys in listed.items() if keys]
             raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(parts)}")
-        values = {key: placement.here(state[key]) for key in own if key in state}
+        values = {key: placement.to_host(state[key]) for key in own if key in state}
         for key, value in values.items():
             if value.dtype.kind not in "biuf":
                 raise TypeError(f"{key} is {value.dtype}: numbers are accepted")

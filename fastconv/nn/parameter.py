@@ -37,7 +37,7 @@ class Parameter:
     """
 
     def __init__(self, data: ArrayLike) -> None:
-        values = placement.here(data)
+        values = placement.to_host(data)
         if values.dtype.kind != "f" or values.dtype.itemsize > 8:
             raise TypeError(f"data is {values.dtype}: float32, float64 and float16 are accepted")
         self.data: Array = aligned_copy(values)

@@ -70,7 +70,7 @@ class Optimizer(ABC):
         there = placement.on_gpu(parameter.data)
         for name, value in kept.items():
             if isinstance(value, np.ndarray) if there else placement.on_gpu(value):
-                kept[name] = placement.to_device(value) if there else aligned_copy(placement.here(value))
+                kept[name] = placement.to_device(value) if there else aligned_copy(placement.to_host(value))
 
     def _moments(self) -> list[str]:
         """The names of the arrays that are kept for each parameter."""
@@ -93,7 +93,7 @@ class Optimizer(ABC):
         state: dict[str, Any] = {"lr": self.lr, **self._numbers}
         for index, kept in enumerate(self._kept):
             for name, value in kept.items():
-                state[f"{index}.{name}"] = value if isinstance(value, int) else np.array(placement.here(value))
+                state[f"{index}.{name}"] = value if isinstance(value, int) else np.array(placement.to_host(value))
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -133,7 +133,7 @@ class Optimizer(ABC):
         """A value for `key`, of the type and shape that it must have."""
         if not isinstance(self._empty(np.empty(0))[name], np.ndarray):
             return int(checks.at_least(value, key, 0))
-        array = placement.here(value)
+        array = placement.to_host(value)
         if array.shape != parameter.data.shape:
             raise ValueError(f"{key} has shape {array.shape}: its parameter's, {parameter.data.shape}, is accepted")
         return aligned_copy(np.asarray(array, _computed(parameter)))

@@ -225,7 +225,7 @@ class Trainer:
         """The model's output for x in eval mode, computed in batches."""
         training = self.model.training
         images = self._placed(x)
-        back = placement.as_array if placement.on_gpu(x) else placement.here
+        back = placement.as_array if placement.on_gpu(x) else placement.to_host
         self.model.eval()
         try:
             parts = [back(self.model(images[i : i + batch_size])) for i in range(0, max(1, len(images)), batch_size)]
@@ -259,7 +259,7 @@ class Trainer:
         losses, metrics = 0.0, 0.0
         for i in range(0, len(images), batch_size):
             target = targets[i : i + batch_size]
-            output = placement.here(self.predict(images[i : i + batch_size], batch_size))
+            output = placement.to_host(self.predict(images[i : i + batch_size], batch_size))
             losses += float(self.loss(output, target)[0]) * len(target)
             metrics += self._metric(output, target) * len(target)
         return Evaluation(losses / len(images), metrics / len(images))
@@ -328,7 +328,7 @@ def pair(data: object, name: str) -> tuple[Array, Array]:
     if isinstance(data, Split):
         x, y = data.x, data.y
     elif isinstance(data, tuple | list) and len(data) == 2:
-        x, y = placement.here(data[0]), placement.here(data[1])
+        x, y = placement.to_host(data[0]), placement.to_host(data[1])
     else:
         raise TypeError(f"{name} is {type(data).__name__}: a Split is accepted, or a pair (x, y)")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:

@@ -11,8 +11,6 @@ from typing import Any
 from fastconv.errors import BackendUnavailableError
 
 WAY_OUT = "set FASTCONV_BACKEND=cpu (the default) or reference, or leave it unset, to compute without a GPU"
-
-
 INSTALL = 'pip install "fastconv[cuda]"'
 
 

@@ -25,7 +25,7 @@ from fastconv.backends.cuda import simulation
 from fastconv.typing import Array
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
-CURRENT = not SIMULATED and find_spec("numba_cuda") is not None  # Numba's own target knows fewer options
+NUMBA_CUDA = not SIMULATED and find_spec("numba_cuda") is not None  # Numba's own target knows fewer options
 KEPT = 1 << 31  # bytes that wait for later arrays; beyond, memory goes back to the driver
 LAUNCHES = 256  # of a kernel that are kept
 _simulator, _advice = threading.Lock(), threading.Lock()

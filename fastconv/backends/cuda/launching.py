@@ -58,7 +58,7 @@ def device_function(function: Callable[..., Any], inline: bool = False) -> Any:
     """
     if device.SIMULATED and "cuda" not in function.__code__.co_names:
         return function
-    return cuda.jit(function, device=True, **({"forceinline": True} if inline and device.CURRENT else {}))
+    return cuda.jit(function, device=True, **({"forceinline": True} if inline and device.NUMBA_CUDA else {}))
 
 
 def inlined(function: Callable[..., Any]) -> Any:

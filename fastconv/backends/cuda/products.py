@@ -183,8 +183,8 @@ def product(
     @kernel(tile.threads)
     def tiled(a, b, bias, c, table, numbers):  # type: ignore[no-untyped-def]
         """C[row[m] + column[n]] = bias + sum over k of A[row[m] + depth[k]] * B[column[n] + depth[k]]."""
-        slab_a = cuda.shared.array(size_a, kind, alignment=16) if device.CURRENT else cuda.shared.array(size_a, kind)
-        slab_b = cuda.shared.array(size_b, kind, alignment=16) if device.CURRENT else cuda.shared.array(size_b, kind)
+        slab_a = cuda.shared.array(size_a, kind, alignment=16) if device.NUMBA_CUDA else cuda.shared.array(size_a, kind)
+        slab_b = cuda.shared.array(size_b, kind, alignment=16) if device.NUMBA_CUDA else cuda.shared.array(size_b, kind)
         sums = cuda.local.array(entries, kind)
         next_a, next_b = cuda.local.array(held_a, kind), cuda.local.array(held_b, kind)
         lines_a, lines_b = cuda.local.array(held_a, offset), cuda.local.array(held_b, offset)

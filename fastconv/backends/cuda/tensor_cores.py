@@ -70,7 +70,7 @@ def _intrinsics() -> tuple[Any, Any]:
 
 rounded: Any
 multiplied: Any
-rounded, multiplied = _intrinsics() if device.CURRENT else (nearest, None)
+rounded, multiplied = _intrinsics() if device.NUMBA_CUDA else (nearest, None)
 
 
 @cache
