@@ -15,7 +15,7 @@ from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.layout import Strip, up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes
 from fastconv.backends.cpu.native import Program, code
-from fastconv.backends.cpu.tile_choice import Sum, Tile, best_tile, cut_of, described
+from fastconv.backends.cpu.tile_choice import FETCHED, PACKED, Sum, Tile, best_tile, cut_of, described
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -25,6 +25,9 @@ RUN = 16  # small groups, or images, of a task at most
 COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
 GRAIN = 40_000.0  # cycles below which a task is not split further
 PARTS = 4  # tasks of each thread, for balance
+TASK = 2000.0  # cycles of a task
+COPY = 0.5  # cycles to copy a number into a strip
+FOREIGN = 1.0  # cycles to read a packed weight, of which other threads packed most
 SMALL = 30_000.0  # cycles of a whole call below which one thread does it
 
 
@@ -107,24 +110,45 @@ class Layout:
             else:
                 across = min(most_columns, max(across + 1, round(across * min(2.0, size() / limit))))
         wanted = min(PARTS * self.threads, max(self.threads, int(self.cycles / GRAIN))) if self.threads > 1 else 1
-        if self.heavy and repeats == 1 and down * across == 1:  # each panel is packed by the task that wants it, then
-            wanted = min(wanted, max(self.threads, self.panels))
-        while repeats * down * across * share < wanted:
-            if self.heavy and 2 * share <= self.panels:
-                share *= 2
-            elif 8 * down <= most_rows and -(-high.count // (2 * down)) > 2 * high.margin:
-                down *= 2
-            elif high.count == 1 and 8 * across <= most_columns:
-                across *= 2
-            elif 2 * share <= self.panels:
-                share *= 2
-            elif 4 * across <= most_columns:
-                across *= 2
-            elif down < most_rows:
-                down = min(most_rows, down * 2)
-            else:
-                break
-        return down, across, share
+        if self.threads == 1 or repeats * down * across >= 2 * wanted:
+            return down, across, 1
+        return min(self.splits(repeats, down, across, wanted), key=lambda split: self.slowest(repeats, *split))
+
+    def splits(self, repeats: int, down: int, across: int, wanted: int) -> list[tuple[int, int, int]]:
+        """Some ways to share work out: at least so many blocks, and shares of panels; or one block, and shares alone."""
+        _, high, wide = self.sum.axes
+        rows, columns = max(1, high.count // self.tile.rows), max(1, wide.count // self.tile.columns)
+        blocks = [(n, across) for n in range(down, min(rows, max(down, 2 * wanted)) + 1)]
+        if rows == 1:
+            blocks = [(1, n) for n in range(across, min(columns, max(across, 2 * wanted)) + 1)]
+        shares = [n for n in range(1, min(self.panels, wanted) + 1) if n == 1 or n % self.threads == 0]
+        found = [(*b, n) for b, n in product(blocks, shares) if n == 1 or repeats * prod(b) * n <= 2 * wanted]
+        if self.footprint(high.count, wide.count) <= cache_bytes(2, 1 << 20) * 3 // 4 and self.tile.kind == "filters":
+            found += [(1, 1, n) for n in shares]
+        return found
+
+    def slowest(self, repeats: int, down: int, across: int, share: int) -> float:
+        """Cycles that the thread with most work takes, in this split of an image's and group's work."""
+        _, high, wide = self.sum.axes
+        tile, item = self.tile, self.sum.item
+        rows, columns = greatest(high.count, tile.rows, down), greatest(wide.count, tile.columns, across)
+        tiles = -(-rows // tile.rows) * -(-columns // tile.columns)
+        part = tiles / (-(-high.count // tile.rows) * -(-wide.count // tile.columns))
+        some = -(-self.panels // share) / self.panels
+        packing, fetching = tile.parts.get(PACKED, 0.0) / tile.cycles, tile.parts.get(FETCHED, 0.0) / tile.cycles
+        each = self.cycles / repeats
+        sums = each * ((1 - packing - fetching) * part * some + fetching * some)
+        tasks = repeats * down * across * share
+        chunk = max(1, tasks // (self.threads * PARTS))
+        rounds = -(-tasks // self.threads)
+        fills = -(-rounds // min(chunk, share))
+        size = self.strip(rows, columns).channel * self.sum.channels
+        copy = 0.0 if self.in_place else COPY * size / item * (1 + (size > cache_bytes(2, 1 << 20) * 3 // 8))
+        total = rounds * (sums + TASK) + fills * copy
+        weights = self.sum.groups * self.sum.weights / item
+        if repeats * down * across == 1:  # each panel is packed by the task that wants it
+            return total + each * packing * some * rounds
+        return total + self.cycles * packing / self.threads + (FOREIGN * weights if packing else 0.0)
 
     def neighbours(self, tasks: int) -> int:
         """Groups of a task that are neighbours, where they are small; or images, where weights come from far."""
