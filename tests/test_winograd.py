@@ -22,7 +22,7 @@ def geometries(draw):
     """Convolutions of 3 x 3 with channels that fill no vector, any padding, and images down to a pixel."""
     groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
     channels, filters = draw(st.integers(1, 40)), draw(st.integers(1, 40))
-    padding = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(2))
+    padding = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in range(2))
     size = tuple(max(3 - sum(p), draw(st.integers(1, 22)), 1) for p in padding)
     x = (draw(st.integers(1, 3)), channels * groups, *size)
     return convolution(x, (filters * groups, channels, 3, 3), 1, padding, 1, groups)
@@ -133,6 +133,35 @@ def test_one_number_that_is_not_finite_is_found(size, place, value):
         assert finite.all_finite(array, 2)
         array[place % size] = value
         assert not finite.all_finite(array, 2)
+
+
+@given(
+    geometry=geometries(),
+    m=st.sampled_from([4, 2]),
+    place=st.integers(0, 2**20),
+    value=st.sampled_from([np.inf, -np.inf, np.nan]),
+    where=st.integers(0, 2),
+)
+@settings(max_examples=60)
+def test_results_are_finite_or_said_not_to_be(geometry, m, place, value, where):
+    """Wherever a number that is not finite reaches the direct sum it is told of; what is called finite is right."""
+    operands = arrays(geometry)
+    operands[where].flat[place % operands[where].size] = value
+    x, weight, grad = operands
+    calls = (
+        (winograd.forward, reference.convolution, (x, weight, None), grad, (m,)),
+        (winograd.input_grad, lambda w, g, _, geometry: reference.convolution_input_grad(w, g, geometry),
+         (weight, grad, None), x, (m,)),
+        (winograd.weight_grad, reference.convolution_weight_grad, (x, grad), weight, ()),
+    )  # fmt: skip
+    for call, formula, args, like, more in calls:
+        result = np.zeros_like(like)
+        done = call(*args, result, geometry, 2, *more)
+        with np.errstate(invalid="ignore"):
+            known = formula(*(None if a is None else a.astype(np.float64) for a in args), geometry)
+        if done:
+            assert np.isfinite(known).all()
+            assert abs(result - known).max() <= BOUND[m] * max(1, abs(known).max())
 
 
 def test_cost_grows_with_the_work():

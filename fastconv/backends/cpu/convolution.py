@@ -12,7 +12,6 @@ from fastconv import threads
 from fastconv.backends.cpu import fourier, outputs, plain, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose, direct_plan
 from fastconv.backends.cpu.channel_sums import channel_sums
-from fastconv.backends.cpu.finite import all_finite
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -32,8 +31,7 @@ def convolution(
         name, plan = route(geometry, "forward", x.itemsize, count, algorithm)
         if name == "fft" and fourier.forward(x, weight, bias, y, geometry, count):
             return y
-        if name == "winograd" and finite(count, x, weight):
-            winograd.forward(x, weight, bias, y, geometry, count)
+        if name == "winograd" and winograd.forward(x, weight, bias, y, geometry, count):
             return y
         run(plan, x, weight, plan.no_bias if bias is None else bias, y)
     return y
@@ -57,8 +55,7 @@ def convolution_input_grad(
         name, plan = route(geometry, "input_grad", grad_output.itemsize, count, algorithm)
         if name == "fft" and fourier.input_grad(weight, grad_output, bias, grad_x, geometry, count):
             return grad_x
-        if name == "winograd" and finite(count, grad_output, weight):
-            winograd.input_grad(weight, grad_output, bias, grad_x, geometry, count)
+        if name == "winograd" and winograd.input_grad(weight, grad_output, bias, grad_x, geometry, count):
             return grad_x
         start = plan.no_bias if bias is None else bias
         if not run(plan, grad_output, weight, start, grad_x):
@@ -78,8 +75,7 @@ def convolution_weight_grad(
     name, plan = route(geometry, "weight_grad", x.itemsize, count, algorithm)
     if name == "fft" and fourier.weight_grad(x, grad_output, grad_weight, geometry, count):
         return grad_weight
-    if name == "winograd" and finite(count, x, grad_output):
-        winograd.weight_grad(x, grad_output, grad_weight, geometry, count)
+    if name == "winograd" and winograd.weight_grad(x, grad_output, grad_weight, geometry, count):
         return grad_weight
     space = workspace.take(plan.workspace)
     try:
@@ -93,11 +89,6 @@ def convolution_weight_grad(
 def route(geometry: Convolution, which: str, item: int, count: int, algorithm: str) -> tuple[str, Any]:
     """The algorithm, and the direct one's plan, which takes over where numbers are not finite."""
     return choose(geometry, which, item, count, algorithm), direct_plan(geometry, which, item, count)
-
-
-def finite(count: int, *arrays: Array) -> bool:
-    """Whether Winograd's algorithm may be used: numbers that are not finite would spread in it."""
-    return all(all_finite(array, count) for array in arrays)
 
 
 def run(plan: Any, x: Array, weight: Array, bias: Array, y: Array) -> bool:

@@ -51,7 +51,6 @@ class Lowering:
         self._small = sum(prod(value.shape) for value in graph.values) * graph.dtype.itemsize <= SMALL
         self._scratch = np.empty(0, np.uint8)
         self._trained: set[Value] = set()
-        self._finite: dict[tuple[int, int], Array] = {}
         for value in graph.values:
             if any(value.parameters.values()) or value.operation == "layer":
                 self._trained.add(value)
@@ -112,7 +111,6 @@ class Lowering:
         """An array of numbers: one that nobody needs any more, or a fresh one."""
         waiting = self._free.get(prod(shape))
         array = waiting.pop() if waiting else aligned(prod(shape), self.graph.dtype)
-        self.changed(array)
         return array.reshape(shape)
 
     def drop(self, array: Array) -> None:
@@ -147,16 +145,6 @@ class Lowering:
         if first is not array:
             self.table.add(add(first, array, first))
 
-    def finite(self, array: Array) -> Array:
-        """A word that is 0 after these steps if all numbers of an array that does not change any more are finite."""
-        key = array.ctypes.data, array.size
-        if key not in self._finite:
-            flag = np.zeros(8, np.int64)
-            self.table.clear(flag)
-            self.table.program("finite", finite_program(array.size, self.item), array, flag, threads=self.threads)
-            self._finite[key] = flag
-        return self._finite[key]
-
     def later(self, steps: Callable[[], None]) -> None:
         """Add steps that can wait: where arrays are small, until all that go by images stand together."""
         if self._small:
@@ -169,10 +157,6 @@ class Lowering:
         for steps in self._later:
             steps()
         self._later.clear()
-
-    def changed(self, array: Array) -> None:
-        """Forget what was found out about an array's numbers."""
-        self._finite.pop((array.ctypes.data, array.size), None)
 
     def accumulate(self, value: Value, grad: Any, owned: bool = True) -> None:
         """Add to the gradient with respect to a value; one that is not `owned` must not be written to.
@@ -192,7 +176,6 @@ class Lowering:
         else:
             self.table.add(add(target, other, target, self.images(value)))
         self._grads[value] = (target, True)
-        self.changed(target)
 
     def grad(self, value: Value) -> tuple[Any, bool] | None:
         """The gradient with respect to a value that all its users have added to, and whether it may be overwritten."""

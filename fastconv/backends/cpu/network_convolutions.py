@@ -41,17 +41,16 @@ def convolve(
     bias: Array | None,
     result: Array,
 ) -> None:
-    """The steps of a "forward" pass or an "input_grad": by Winograd's algorithm only while x is finite."""
+    """The steps of a "forward" pass or an "input_grad": by Winograd's algorithm, and directly if it isn't finite."""
     name, plan = route(geometry, which, low.item, low.threads, "auto")
     title, flops = f"convolution {which}", geometry.flops
     if name == "winograd":
-        low.weights_must_be_finite(weight)
-        flag = low.finite(x)
-        low.table.when(flag, absent=True)
+        flag = np.zeros(8, np.int64)
+        low.table.clear(flag)
         problem = winograd_plans.problem(geometry, which == "input_grad")
         chosen = winograd_plans.plan(problem, low.threads, winograd_plans.M, False)
         space = low.space(chosen.workspace, shared=True)
-        arrays: tuple[Array | None, ...] = (x, weight, bias, result, space, space)
+        arrays: tuple[Array | None, ...] = (x, weight, bias, result, space, space, flag)
         low.table.program(f"{title}, winograd", chosen.program, *arrays, threads=low.threads, flops=flops)
         low.table.when(flag)
     space = low.space(plan.workspace)
@@ -76,13 +75,11 @@ def convolve_weight_grad(low: Lowering, geometry: Convolution, x: Array, grad: A
     title, flops = "convolution weight_grad", geometry.flops
     if name == "winograd":
         flag = np.zeros(8, np.int64)
-        low.table.either(low.finite(x), low.finite(grad), flag)
-        low.table.when(flag, absent=True)
+        low.table.clear(flag)
         chosen = winograd_gradient.plan(geometry)
         space = low.space(chosen.workspace(low.threads), shared=True)
-        arrays = x, grad, result, space
+        arrays = x, grad, result, space, flag
         low.table.program(f"{title}, winograd", chosen.program, *arrays, threads=low.threads, flops=flops)
-        low.table.held.append(flag)
         low.table.when(flag)
     space = low.space(plan.workspace, shared=True)
     low.table.program(title, plan.program, x, grad, None, result, space, threads=plan.threads, flops=flops)

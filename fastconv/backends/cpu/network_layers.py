@@ -24,14 +24,12 @@ def activation(low: Lowering, value: Value) -> None:
     x = low.array(value.inputs[0])
     y = low.arrays[value] = x if low.in_place(value) else low.new(value.shape)
     low.table.add(activate(KINDS[value.operation], x, y, low.images(value)))
-    low.changed(y)
 
 
 def activation_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
     """grad_x = grad f'(x), which y tells."""
     grad_x = grad if owned else low.new(grad.shape)
     low.table.add(apply_slope(KINDS[value.operation], grad, low.arrays[value], grad_x, low.images(value)))
-    low.changed(grad_x)
     low.accumulate(value.inputs[0], grad_x)
 
 
@@ -112,7 +110,6 @@ def batch_norm_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> N
     for parameter, array in zip((weight, bias), found, strict=True):
         if array is not None:
             low.gradient_is_there(parameter, array)
-    low.changed(grad_x)
     low.accumulate(x, grad_x)
 
 
@@ -131,7 +128,6 @@ def addition(low: Lowering, value: Value) -> None:
     a, b = (low.array(x) for x in value.inputs)
     y = low.arrays[value] = a if low.in_place(value) else low.new(value.shape)
     low.table.add(add(a, b, y, low.images(value), value.options.get("relu", False)))
-    low.changed(y)
 
 
 def addition_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
@@ -140,7 +136,6 @@ def addition_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> Non
         sloped = grad if owned else low.new(grad.shape)
         low.table.add(apply_slope(exponentials.RELU, grad, low.arrays[value], sloped, low.images(value)))
         grad = sloped
-        low.changed(grad)
     for x in reversed(value.inputs):
         low.accumulate(x, grad, False)
 

@@ -98,7 +98,7 @@ class Layout:
         _, high, wide = self.sum.axes
         limit = self.limit()
         most_rows, most_columns = max(1, high.count // self.tile.rows), max(1, wide.count // self.tile.columns)
-        down = across = share = 1
+        down = across = 1
 
         def size() -> int:
             rows, columns = self.tile.rows, self.tile.columns
@@ -115,7 +115,7 @@ class Layout:
         return min(self.splits(repeats, down, across, wanted), key=lambda split: self.slowest(repeats, *split))
 
     def splits(self, repeats: int, down: int, across: int, wanted: int) -> list[tuple[int, int, int]]:
-        """Some ways to share work out: at least so many blocks, and shares of panels; or one block, and shares alone."""
+        """Some ways to share work out: so many blocks or more, and shares of panels; or one block, and shares alone."""
         _, high, wide = self.sum.axes
         rows, columns = max(1, high.count // self.tile.rows), max(1, wide.count // self.tile.columns)
         blocks = [(n, across) for n in range(down, min(rows, max(down, 2 * wanted)) + 1)]

@@ -41,12 +41,6 @@ def cleared(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
 
 
 @body
-def joined(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
-    """A word becomes one or another, bit by bit."""
-    set_word(word(arrays, 0), 0, word(word(arrays, 1), 0) | word(word(arrays, 2), 0))
-
-
-@body
 def table_parallel(threads, table, rows):  # type: ignore[no-untyped-def]
     """The rows of a table in order, on threads."""
     for row in range(table, table + 8 * ROW * rows, 8 * ROW):
@@ -183,10 +177,6 @@ class Table:
     def clear(self, flag: Array) -> None:
         """Make a word 0."""
         self.add(Step("clear", cleared, (), (flag,), 1, 0))
-
-    def either(self, a: Array, b: Array, flag: Array) -> None:
-        """Make a word a or b, bit by bit."""
-        self.add(Step("either", joined, (), (flag, a, b), 1, 0))
 
     def _row(self, row: Row) -> None:
         condition, absent = self._condition

@@ -6,6 +6,9 @@ with turned filters. Two orders of the work, whichever moves less memory:
 - by tiles: filters are transformed first; a task transforms a block of tiles and multiplies it with all filters;
 - by filters: tiles are transformed first; a task transforms a block of filters and multiplies it with all tiles.
 
+A number that is not finite would spread over a tile, and makes some output of it not finite: what carries out a
+convolution tells so, and whoever called it computes it directly. So nobody need look at the inputs.
+
 Each number is one sum over the channels in their order, so the bits depend neither on the order nor on threads.
 
 Index letters: `n` image, `c`/`o` channel in/out, `p` output pixel, `r` filter tap.
@@ -14,6 +17,8 @@ Index letters: `n` image, `c`/`o` channel in/out, `p` output pixel, `r` filter t
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from fastconv.backends.cpu import native, winograd_gradient, workspace
 from fastconv.backends.cpu.vectors import aligned
@@ -40,9 +45,9 @@ def suits(geometry: Convolution) -> bool:
 
 def forward(
     x: Array, weight: Array | Filters, bias: Array | None, y: Array, geometry: Convolution, threads: int, m: int = M
-) -> None:
-    """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p + r - padding]."""
-    run(problem(geometry, False), x, weight, bias, y, threads, m)
+) -> bool:
+    """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p + r - padding]; whether it is all finite."""
+    return run(problem(geometry, False), x, weight, bias, y, threads, m)
 
 
 def input_grad(
@@ -53,19 +58,23 @@ def input_grad(
     geometry: Convolution,
     threads: int,
     m: int = M,
-) -> None:
-    """grad_x[n, c, p + r - padding] = bias[c] + sum over o, r of weight[o, c, r] grad_output[n, o, p]."""
-    run(problem(geometry, True), grad_output, weight, bias, grad_x, threads, m)
+) -> bool:
+    """grad_x[n, c, p + r - padding] = bias[c] + sum over o, r of weight[o, c, r] grad_output[n, o, p].
+
+    False if it is not all finite.
+    """
+    return run(problem(geometry, True), grad_output, weight, bias, grad_x, threads, m)
 
 
-def weight_grad(x: Array, grad_output: Array, grad_weight: Array, geometry: Convolution, threads: int) -> None:
-    """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p + r - padding]."""
-    chosen = winograd_gradient.plan(geometry)
+def weight_grad(x: Array, grad_output: Array, grad_weight: Array, geometry: Convolution, threads: int) -> bool:
+    """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p + r - padding]; whether it is finite."""
+    chosen, flag = winograd_gradient.plan(geometry), np.zeros(1, np.int64)
     space = workspace.take(chosen.workspace(threads))
     try:
-        chosen.program(threads, *(native.address(array) for array in (x, grad_output, grad_weight, space)))
+        chosen.program(threads, *(native.address(array) for array in (x, grad_output, grad_weight, space, flag)))
     finally:
         workspace.give(space)
+    return not flag[0]
 
 
 def transformed(weight: Array, geometry: Convolution, threads: int, m: int = M, turned: bool = False) -> Filters:
@@ -76,23 +85,23 @@ def transformed(weight: Array, geometry: Convolution, threads: int, m: int = M, 
     return Filters(array, m, turned)
 
 
-def run(task: Problem, x: Array, weight: Array | Filters, bias: Array | None, y: Array, threads: int, m: int) -> None:
-    """A forward pass or an input gradient."""
+def run(task: Problem, x: Array, weight: Array | Filters, bias: Array | None, y: Array, threads: int, m: int) -> bool:
+    """A forward pass or an input gradient; whether all of it is finite."""
     arrays = native.address(x), 0 if bias is None else native.address(bias), native.address(y)
     if isinstance(weight, Filters):
         if weight.turned != task.turned:
             raise ValueError(f"weight is transformed with turned={weight.turned}: {task.turned} is accepted here")
         chosen, filters = plan(task, threads, weight.m, True), native.address(weight.array)
-        launch(chosen, threads, arrays[0], 0, *arrays[1:], filters)
-    else:
-        launch(plan(task, threads, m, False), threads, arrays[0], native.address(weight), *arrays[1:], 0)
+        return launch(chosen, threads, arrays[0], 0, *arrays[1:], filters)
+    return launch(plan(task, threads, m, False), threads, arrays[0], native.address(weight), *arrays[1:], 0)
 
 
-def launch(chosen: Plan, threads: int, x: int, weight: int, bias: int, y: int, filters: int) -> None:
-    """Run a plan's program; filters that it transforms first begin its workspace."""
-    space = workspace.take(chosen.workspace)
+def launch(chosen: Plan, threads: int, x: int, weight: int, bias: int, y: int, filters: int) -> bool:
+    """Run a plan's program; filters that it transforms first begin its workspace. Whether what it made is finite."""
+    space, flag = workspace.take(chosen.workspace), np.zeros(1, np.int64)
     try:
         start = native.address(space)
-        chosen.program(threads, x, weight, bias, y, start, filters or start)
+        chosen.program(threads, x, weight, bias, y, start, filters or start, native.address(flag))
     finally:
         workspace.give(space)
+    return not flag[0]

@@ -70,6 +70,7 @@ class Layout(NamedTuple):
     m: int  # places in a thread's own workspace
     strip: int
     bias: int
+    check: int
 
 
 layout = fields(Layout)
@@ -236,7 +237,7 @@ def output_loop(lanes: int, m: int) -> Any:
                 for t in range(a.run):
                     transform_to_output(
                         FLOAT, lanes, m, 3, start,
-                        source, n * a.m_step, a.m_step, strip + t * m * size, a.pitch, size,
+                        source, n * a.m_step, a.m_step, strip + t * m * size, a.pitch, size, own + a.check,
                     )  # fmt: skip
                     source += width
                 for p in range(min(m, a.out_height - row)):

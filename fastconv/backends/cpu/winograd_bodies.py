@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from fastconv.backends.cpu import native
+from fastconv.backends.cpu.moves import flag_unless_finite
 from fastconv.backends.cpu.winograd_blocks import (
     filter_loop,
     input_loop,
@@ -13,10 +14,10 @@ from fastconv.backends.cpu.winograd_blocks import (
     output_loop,
     product_loop,
 )
-from fastconv.backends.cpu.winograd_tiles import FLOAT
+from fastconv.backends.cpu.winograd_tiles import FLOAT, clear
 
 CHANNELS = 64  # that a task transforms filters of
-X, WEIGHT, BIAS, Y, WORKSPACE, FILTERS = range(6)  # a call's addresses
+X, WEIGHT, BIAS, Y, WORKSPACE, FILTERS, FLAG = range(7)  # a call's addresses
 
 
 @functools.cache
@@ -77,6 +78,7 @@ def tiles_body(lanes: int, registers: int, m: int) -> Any:
             native.word(arrays, X), native.word(arrays, BIAS), native.word(arrays, Y), native.word(arrays, FILTERS),
         )  # fmt: skip
         own = native.word(arrays, WORKSPACE) + a.private + thread * a.private_size
+        clear(FLOAT, lanes, own + a.check)
         for task in range(first, end):
             group, part = task // a.blocks, task % a.blocks
             start, stop = part * a.items // a.blocks, (part + 1) * a.items // a.blocks
@@ -87,6 +89,7 @@ def tiles_body(lanes: int, registers: int, m: int) -> Any:
                 multiply(plan, (stop - start) * a.run, wide, own, filters, a.channels, own + a.m, 0)
                 transform_outputs(plan, own + a.m, bias, y, group, o, wide, start, stop, own)
                 filters += products * a.u_step
+        flag_unless_finite(FLOAT, lanes, 0, own + a.check, lanes, native.word(arrays, FLAG))
 
     return by_tiles
 
@@ -107,6 +110,7 @@ def blocks_body(lanes: int, registers: int, m: int, kept: bool) -> Any:
             native.word(arrays, WORKSPACE),
         )  # fmt: skip
         own, across = v + a.private + thread * a.private_size, (a.filters + block - 1) // block
+        clear(FLOAT, lanes, own + a.check)
         for task in range(first, end):
             group, o, part = task // a.blocks // across, task // a.blocks % across * block, task % a.blocks
             start, stop = part * a.items // a.blocks, (part + 1) * a.items // a.blocks
@@ -125,5 +129,6 @@ def blocks_body(lanes: int, registers: int, m: int, kept: bool) -> Any:
                         )  # fmt: skip
                 multiply(plan, (stop - start) * a.run, wide, left, filters, end_c - c, own + a.m, c)
             transform_outputs(plan, own + a.m, bias, y, group, o, wide, start, stop, own)
+        flag_unless_finite(FLOAT, lanes, 0, own + a.check, lanes, native.word(arrays, FLAG))
 
     return by_filters

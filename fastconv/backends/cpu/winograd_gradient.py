@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastconv.backends.cpu import machine, native
+from fastconv.backends.cpu.moves import flag_unless_finite
 from fastconv.backends.cpu.winograd_blocks import input_loop, loop, padded, strip_loop
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
-    OUTPUT,
     TAPS,
     WEIGHT,
     add_transposed,
@@ -23,13 +23,14 @@ from fastconv.backends.cpu.winograd_tiles import (
     multiply_add,
     sum_parts,
     transform,
+    transform_to_output,
     transpose,
 )
 from fastconv.geometry import Convolution
 
 TILE, SIDE = 4, 6  # pixels of a tile of grad_output and of x
 PRODUCTS = SIDE * SIDE
-X, GRAD_OUTPUT, GRAD_WEIGHT, WORKSPACE = range(4)
+X, GRAD_OUTPUT, GRAD_WEIGHT, WORKSPACE, FLAG = range(5)
 PIECE = 4096  # numbers that a task of the second step adds
 BLOCK = 64  # channels, and filters, of a task at most
 TILES, RUN = 64, 28  # tiles that are multiplied at a time, and side by side, at most
@@ -71,6 +72,7 @@ class Layout(NamedTuple):
     g: int
     d: int
     strip: int
+    check: int  # two vectors: what tells whether results are finite, and zeros
 
 
 layout = fields(Layout)
@@ -137,7 +139,7 @@ def result_loop(lanes: int) -> Any:
     size = FLOAT * lanes
 
     @loop
-    def transform_sums(plan, d, vectors, grad_weight, o, c, end, strip, add):  # type: ignore[no-untyped-def]
+    def transform_sums(plan, d, vectors, grad_weight, o, c, end, strip, add, check):  # type: ignore[no-untyped-def]
         """grad_weight[o, c, r] (+)= A^T D A, for one or two vectors of filters and the channels from c."""
         a = layout(plan)
         pitch = FLOAT * TAPS * a.channels
@@ -147,9 +149,9 @@ def result_loop(lanes: int) -> Any:
                 target = grad_weight + (o + k * lanes) * pitch + FLOAT * TAPS * first
                 source, channels = d + (first - c) * vectors * size + k * size, min(lanes, end - first)
                 for i in range(channels):
-                    transform(
-                        FLOAT, lanes, 3, TILE, OUTPUT, source + i * vectors * size, SIDE * a.d_step, a.d_step,
-                        strip + i * TAPS * size, 3 * size, size, 0,
+                    transform_to_output(
+                        FLOAT, lanes, 3, TILE, check + size, source + i * vectors * size, SIDE * a.d_step, a.d_step,
+                        strip + i * TAPS * size, 3 * size, size, check,
                     )  # fmt: skip
                 for q in range(0, TAPS * channels, lanes):
                     place, numbers, left = strip + q * size, target + FLOAT * q, TAPS * channels - q
@@ -177,7 +179,9 @@ def blocks_body(lanes: int, registers: int) -> Any:
             native.word(arrays, WORKSPACE),
         )  # fmt: skip
         v = workspace + a.private + thread * a.private_size
-        g, d, strip = v + a.g, v + a.d, v + a.strip
+        g, d, strip, check = v + a.g, v + a.d, v + a.strip, v + a.check
+        clear(FLOAT, lanes, check)
+        clear(FLOAT, lanes, check + size)
         for task in range(first, end):
             part, o_first = task % a.parts, task // a.parts % a.o_blocks * a.o_block
             c = task // (a.parts * a.o_blocks) % a.c_blocks * a.c_block
@@ -197,7 +201,9 @@ def blocks_body(lanes: int, registers: int) -> Any:
                         add_products(plan, (last - item) * a.run, c_end - c, wide, v, g, sums, item - section)
                 for o in range(o_first, o_end, block):
                     wide, sums = 2 if a.filters - o > lanes else 1, d + (o - o_first) // block * PRODUCTS * a.d_step
-                    transform_sums(plan, sums, wide, target, o, c, c_end, strip, section - start)
+                    transform_sums(plan, sums, wide, target, o, c, c_end, strip, section - start, check)
+
+        flag_unless_finite(FLOAT, lanes, 0, check, lanes, native.word(arrays, FLAG))
 
     return weight_gradient
 
@@ -283,11 +289,12 @@ def plan(geometry: Convolution) -> Plan:
     g = PRODUCTS * v_step
     d = g + PRODUCTS * g_step
     strip = d + PRODUCTS * d_step * -(-b.o_block // (2 * lanes))
+    check = strip + max(SIDE * pitch, (TAPS + 1) * lanes * size)
     sizes = Layout(
         groups, channels, filters, height, width, out_height, out_width, top, left,
         b.run, b.runs, b.down, b.items, b.parts, chunk, section, b.c_block, b.o_block, b.c_blocks, b.o_blocks,
         v_step, g_step, d_step, slots, pitch, part_size, b.parts * part_size if b.parts > 1 else 0,
-        strip + max(SIDE * pitch, (TAPS + 1) * lanes * size), g, d, strip,
+        check + 2 * size, g, d, strip, check,
     )  # fmt: skip
     steps = [(blocks_body(lanes, registers), sizes, groups * b.c_blocks * b.o_blocks * b.parts, 8)]
     if b.parts > 1:

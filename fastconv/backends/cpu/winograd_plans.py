@@ -112,13 +112,14 @@ def laid_out(
         shared, own = 0 if kept else all_filters, products * v_step
     strip = own + products * m_step
     bias = strip + max((m + 2) * pitch, 10 * lanes * size)
-    end = up(bias + size, LINE)  # each thread begins on a cache line
+    check = bias + size
+    end = up(check + size, LINE)  # each thread begins on a cache line
     sizes = Layout(
         task.groups, task.channels, task.filters, *task.input_size, *task.output_size, *task.padding, task.turned,
         run, runs, down, items, blocks, v_step, u_step, m_step,
         v_step if by_filters and (threads > 1 or products * v_step > cache // 4) else 0,
         u_step if (kept or not by_filters) and (threads > 1 or all_filters > cache // 2) else 0,
-        slots, depth, pitch, shared, end, own, strip, bias,
+        slots, depth, pitch, shared, end, own, strip, bias, check,
     )  # fmt: skip
     return sizes, shared + threads * end
 

@@ -90,12 +90,15 @@ def fetch_square(e, purpose, address, pitch):  # type: ignore[no-untyped-def]
 
 
 @instruction(4)
-def transform_to_output(e, m, r, bias, source, row, column, target, to_row, to_column):  # type: ignore[no-untyped-def]
-    """One tile of the output, with the vector at `bias` added."""
-    start = e.load(bias)
+def transform_to_output(e, m, r, bias, source, row, column, target, to_row, to_column, check):  # type: ignore[no-untyped-def]
+    """One tile of the output, with the vector at `bias` added; that at `check` becomes NaN where it is not finite."""
+    start, zeros = e.load(bias), e.load(check)
     for i, values in enumerate(both_sides(e, matrices(m, r)[OUTPUT], source, row, column)):
         for j, value in enumerate(values):
-            e.store(e.b.fadd(value, start), e.at(target, (i, to_row), (j, to_column)))
+            total = e.b.fadd(value, start)
+            zeros = e.fma(total, e.zero, zeros)
+            e.store(total, e.at(target, (i, to_row), (j, to_column)))
+    e.store(zeros, check)
 
 
 @instruction(2)
