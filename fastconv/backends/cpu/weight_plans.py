@@ -20,11 +20,12 @@ from fastconv.backends.cpu.tile_choice import rate
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
-ENOUGH = 16  # tasks that keep some threads busy: with fewer, blocks of pixels are summed in chunks
+ENOUGH = 8  # tasks that keep some threads busy: where there can't be so many, blocks of pixels are summed in chunks
 MOST = 16  # chunks
 LEAST = 1024  # pixels of a block that is not split for the sake of tasks
 TURN = 8.0  # cycles to turn a vector of gradients
-ADD = 4.0  # times what moving a pixel costs: adding a chunk's sum
+FEWEST = 16  # channels of a part
+MOVE = 0.5  # cycles to copy a pixel of a channel, or to turn one of the gradient
 LARGEST = 64 << 20  # bytes of the chunks' sums
 PART = 16  # of the second-level cache, for a block of the gradient
 
@@ -82,22 +83,32 @@ class Layout:
         self.tasks = self.groups // self.run * self.parts * self.shares * self.chunks
 
     def split(self, depths: int) -> tuple[int, int, int]:
-        """Parts of the channels, shares of the panels and chunks of the blocks: with tasks enough, the least moved.
+        """Parts of the channels, shares of the panels and chunks of the blocks.
 
-        Each share copies the whole strip, each part turns the whole gradient, each chunk has sums of its own.
+        Each share copies the whole strip, each part turns the whole gradient, each chunk has sums of its own: their
+        number depends on the shape alone, as do the bits of the result.
         """
         blocks = self.images * depths * self.row_blocks * self.column_blocks
         pixels = self.images * prod(a.count for a in self.axes)
         sums, fixed = self.channels * self.taps * self.filters, self.groups // self.run
-        single = self.form.kind == "pixels"
-        ways = []
-        for parts, shares in product(powers(1 if single else self.channels), powers(self.panels)):
-            for chunks in powers(min(MOST, blocks)):
-                moved = pixels * (shares * self.channels + parts * self.filters) + (chunks - 1) * sums * ADD
-                tasks = min(ENOUGH, fixed * parts * shares * chunks)
-                if chunks == 1 or chunks * sums * self.groups * self.item <= LARGEST:
-                    ways.append((-tasks, moved, parts, shares, chunks))
-        return min(ways)[2:]
+        most_parts = 1 if self.form.kind == "pixels" else -(-self.channels // FEWEST)
+        chunks, least = 1, min(ENOUGH, fixed * most_parts * self.panels)
+        while least * chunks < ENOUGH and 2 * chunks <= min(MOST, blocks):
+            if 2 * chunks * sums * self.groups * self.item > LARGEST:
+                break
+            chunks *= 2
+
+        def slowest(way: tuple[int, int]) -> tuple[float, int]:
+            parts, shares = way
+            tasks = fixed * parts * shares * chunks
+            moved = MOVE * pixels * self.groups * (shares * self.channels + parts * self.filters)
+            return -(-tasks // self.threads) * (self.cycles + moved) / tasks, tasks
+
+        near = -(-sums * self.item // (cache_bytes(2, 1 << 20) * 3 // 10))  # a task's sums stay in the second cache
+        most = max(near, 2 * self.threads)
+        ways = [*product(counts(min(most_parts, most)), counts(min(self.panels, most)))]
+        near = min(near, max(parts * shares for parts, shares in ways))
+        return *min((way for way in ways if near <= prod(way) <= 2 * most), key=slowest), chunks
 
     def across(self) -> int:
         """Taps across that are neighbours in a strip."""
@@ -228,7 +239,6 @@ class Layout:
         return weight_gradient.filters_sums(*tile), weight_gradient.filters_end(*tile)
 
 
-def powers(most: int) -> list[int]:
-    """1, 2, 4, ... up to a number, and itself."""
-    found = [1 << power for power in range(most.bit_length()) if 1 << power < most]
-    return [*found, max(1, most)]
+def counts(most: int) -> list[int]:
+    """1, 2, 3, ... up to a number, at least 1; some are left out where it is large."""
+    return [n for n in range(1, max(1, most) + 1) if n <= 8 or n % 4 == 0 or n == most]
