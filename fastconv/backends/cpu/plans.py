@@ -19,7 +19,6 @@ from fastconv.backends.cpu.tile_choice import FETCHED, PACKED, Sum, Tile, best_t
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
-NEAR = 8 << 20  # bytes of a source that is read in small blocks: memory gives more in long runs
 NARROW = 16  # bytes of which a strip's row has a multiple, where its pixels are loaded as single numbers
 RUN = 16  # small groups, or images, of a task at most
 COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
@@ -123,7 +122,7 @@ class Layout:
             blocks = [(1, n) for n in range(across, min(columns, max(across, 2 * wanted)) + 1)]
         shares = [n for n in range(1, min(self.panels, wanted) + 1) if n == 1 or n % self.threads == 0]
         found = [(*b, n) for b, n in product(blocks, shares) if n == 1 or repeats * prod(b) * n <= 2 * wanted]
-        if self.footprint(high.count, wide.count) <= cache_bytes(2, 1 << 20) * 3 // 4 and self.tile.kind == "filters":
+        if self.footprint(high.count, wide.count) <= cache_bytes(2, 1 << 20) and self.tile.kind == "filters":
             found += [(1, 1, n) for n in shares]
         return found
 
@@ -171,9 +170,8 @@ class Layout:
         if prod(self.sum.kernel) == 1 and self.tile.kind == "filters" and small:
             second //= 2
         smallest = self.footprint(self.tile.rows, self.tile.columns)
-        near = self.sum.images * self.sum.groups * self.sum.channels * self.source_channel <= NEAR
-        near = near or prod(self.sum.kernel) > 1
-        return first if self.tile.kind == "pixels" and self.panels > 1 and near and smallest <= first else second
+        several = self.panels > 1 and prod(self.sum.kernel) > 1
+        return first if self.tile.kind == "pixels" and several and smallest <= first else second
 
     def tables(self) -> tuple[Array, list[Array]]:
         """The table of phases, and those that it refers to."""
