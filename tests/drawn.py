@@ -15,7 +15,8 @@ from shapes import Case
 
 import fastconv as fc
 import fastconv.functional as F
-from fastconv.backends.cpu import plans, tile_choice, weight_plans
+from fastconv.backends.cpu import algorithms, depthwise_plans, plans, tile_choice, weight_plans
+from fastconv.backends.cpu import convolution as cpu_convolution
 
 EXTENT = {1: 70, 2: 14, 3: 5}  # pixels beyond the filter's, at most
 CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33]
@@ -147,7 +148,7 @@ def few_tiles(seed):
         mock.patch.object(plans, "best_tile", best_tile),
         mock.patch.object(weight_plans.Layout, "filter_forms", filter_forms),
         mock.patch.object(weight_plans.Layout, "pixel_forms", return_value=[]),
-        *(mock.patch.object(module, "SMALL", -1.0) for module in (plans, weight_plans)),
+        *(mock.patch.object(module, "SMALL", -1.0) for module in (plans, weight_plans, depthwise_plans)),
         *(mock.patch.object(module, "cache_bytes", cache_bytes) for module in (plans, tile_choice, weight_plans)),
         mock.patch.object(plans, "GRAIN", 1.0),
     ]
@@ -163,8 +164,10 @@ def few_tiles(seed):
 
 def forget():
     """Plans that were computed."""
-    plans.planned.cache_clear()
-    weight_plans.planned.cache_clear()
+    for planned in (plans.planned, weight_plans.planned, depthwise_plans.planned, algorithms.direct_plan):
+        planned.cache_clear()
+    algorithms.choose.cache_clear()
+    cpu_convolution.route.cache_clear()
 
 
 def tile_shape(tile, lanes):

@@ -49,6 +49,26 @@ def test_all_passes_are_right_and_the_same_bits_on_any_number_of_threads():
                         assert_array_equal(once[name], other[name], f"{name} of {case}")
 
 
+@pytest.mark.parametrize(("channels", "side"), [(3, 100), (16, 112), (32, 56)])
+def test_large_layers_of_few_channels_have_the_same_bits_on_any_number_of_threads(channels, side, rng):
+    """A depthwise layer's gradients sum over blocks of rows, of which a call with few channels has several."""
+    x, grad = rng.standard_normal((2, 1, channels, side, side)).astype(np.float32)
+    weight = rng.standard_normal((channels, 1, 3, 3)).astype(np.float32)
+    found = []
+    for threads in (1, 2, 3, 5, 8):
+        fc.set_num_threads(threads)
+        found.append(
+            (
+                F.conv2d(x, weight, None, 1, 1, 1, channels),
+                F.conv2d_input_grad(x.shape, weight, grad, 1, 1, 1, channels),
+                F.conv2d_weight_grad(x, weight.shape, grad, 1, 1, 1, channels),
+            )
+        )
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_nan_and_infinity_reach_what_they_reach_in_the_reference(seed):
     rng = np.random.default_rng(seed)

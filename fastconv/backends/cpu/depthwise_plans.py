@@ -23,6 +23,7 @@ TURN = 6.0  # cycles to turn a vector, in or out
 COLUMNS = 8  # pixels of a tile at most
 TAPS = 9  # of a tile that sums over pixels
 SQUARES = 8  # turned together at most, where lines are short
+TASKS = 8  # of a weight gradient, whose blocks, and so its bits, must not depend on the number of threads
 CHUNKS = 16  # of the sums over pixels, where there are few channels
 
 
@@ -46,20 +47,21 @@ def suits(geometry: Convolution, which: str, item: int) -> bool:
     """Whether each channel has one filter and no other channel's, and the strip of a row fits the cache."""
     if not 1 < geometry.groups == geometry.in_channels == geometry.out_channels or min(geometry.input_shape) == 0:
         return False
-    return Layout(geometry, which == "input_grad", item, 1).strip(1) <= cache_bytes(2, 1 << 20) // 2
+    return Layout(geometry, which == "input_grad", item, 1, 1).strip(1) <= cache_bytes(2, 1 << 20) // 2
 
 
 @lru_cache(maxsize=1024)
 def planned(geometry: Convolution, which: str, item: int, threads: int) -> Plan:
     """The plan of the "forward" pass, the "input_grad" or the "weight_grad"."""
-    layout = Layout(geometry, which == "input_grad", item, threads)
-    return layout.gradient() if which == "weight_grad" else layout.sums()
+    if which == "weight_grad":
+        return Layout(geometry, False, item, threads, TASKS).gradient()
+    return Layout(geometry, which == "input_grad", item, threads, 2 * threads).sums()
 
 
 class Layout:
-    """Blocks and tables of a geometry, forward or backward."""
+    """Blocks and tables of a geometry, forward or backward: blocks for so many tasks, if there are rows enough."""
 
-    def __init__(self, geometry: Convolution, backward: bool, item: int, threads: int) -> None:
+    def __init__(self, geometry: Convolution, backward: bool, item: int, threads: int, tasks: int) -> None:
         self.axes = axes.backward(geometry) if backward else axes.forward(geometry)
         self.backward, self.item, self.lanes = backward, item, machine.vectors().lanes(item)
         self.channels, self.images = geometry.in_channels, geometry.batch
@@ -77,7 +79,8 @@ class Layout:
             rows = -(-rows // 2)
         self.blocks = -(-high // rows)
         whole = self.images * self.vectors * self.axes[0].count
-        while whole * self.blocks < 2 * self.threads and 8 * self.blocks <= high:
+        tasks = tasks if self.cycles > SMALL else 1
+        while whole * self.blocks < tasks and 8 * self.blocks <= high:
             self.blocks *= 2
         self.rows = -(-high // self.blocks)
 

@@ -111,6 +111,11 @@ class Layout:
         wanted = min(PARTS * self.threads, max(self.threads, int(self.cycles / GRAIN))) if self.threads > 1 else 1
         if self.threads == 1 or repeats * down * across >= 2 * wanted:
             return down, across, 1
+        if self.heavy and repeats > 1 and down * across == 1:  # then a task takes its share through several images
+            share = 1
+            while repeats * share < wanted and 2 * share <= self.panels:
+                share *= 2
+            return 1, 1, share
         return min(self.splits(repeats, down, across, wanted), key=lambda split: self.slowest(repeats, *split))
 
     def splits(self, repeats: int, down: int, across: int, wanted: int) -> list[tuple[int, int, int]]:
