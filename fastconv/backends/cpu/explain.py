@@ -26,12 +26,13 @@ from fastconv.backends.cpu.algorithms import choose
 from fastconv.backends.cpu.algorithms import direct_plan as planned
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.native import BODY
+from fastconv.backends.cpu.plans import COPY
 from fastconv.backends.cpu.tile_choice import ARITHMETIC
 from fastconv.backends.cpu.winograd_plans import M
 from fastconv.geometry import Convolution
 from fastconv.transforms import transforms
 
-COPIES, COPY = "copies of the input", 0.5  # cycles of a number
+COPIES = "copies of the input"
 DENSE = 0.4  # of a loop's lines that are multiply-adds: 0.45 to 0.7 in products, 0.1 to 0.3 in transforms
 MULTIPLY_ADD = re.compile(r"\s+(vf[n]?m(add|sub)|fml[as]\b|fn?m(add|sub)\b)")
 LABEL = re.compile(r"([.\w$]+):")

@@ -110,8 +110,7 @@ class Lowering:
     def new(self, shape: Shape) -> Array:
         """An array of numbers: one that nobody needs any more, or a fresh one."""
         waiting = self._free.get(prod(shape))
-        array = waiting.pop() if waiting else aligned(prod(shape), self.graph.dtype)
-        return array.reshape(shape)
+        return (waiting.pop() if waiting else aligned(prod(shape), self.graph.dtype)).reshape(shape)
 
     def drop(self, array: Array) -> None:
         """Let later steps write over an array that `new` gave."""

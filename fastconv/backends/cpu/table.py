@@ -1,6 +1,6 @@
 """Tables of steps with their arguments: what a bound network runs, as one native call where no layer is Python's.
 
-A row is a step, which may have a condition: a word that must be 0, or must not. Steps of which each belongs to one
+A row is a step, which may have a condition: a word that must not be 0. Steps of which each belongs to one
 image can be chained: a task of the chain takes an image through all of them, while it stays in the thread's caches.
 """
 
@@ -19,8 +19,8 @@ from fastconv.backends.cpu.native import Program, address, body, call, code, set
 from fastconv.backends.cpu.steps import Step
 from fastconv.typing import Array
 
-ROW = 7  # words: code, plan, arrays, tasks, parts, the condition's address (0: none), whether its word is to be 0
-CODE, PLAN, ARRAYS, TASKS, PARTS, CONDITION, ABSENT = range(ROW)
+ROW = 6  # words: code, plan, arrays, tasks, parts, the condition's address (0: none)
+CODE, PLAN, ARRAYS, TASKS, PARTS, CONDITION = range(ROW)
 ENOUGH = 8  # pieces of a chain
 LINK = 4  # words of a chain's step: code, plan, arrays, tasks of an image
 
@@ -45,7 +45,7 @@ def table_parallel(threads, table, rows):  # type: ignore[no-untyped-def]
     """The rows of a table in order, on threads."""
     for row in range(table, table + 8 * ROW * rows, 8 * ROW):
         condition = word(row, CONDITION)
-        if condition == 0 or (word(condition, 0) == 0) == (word(row, ABSENT) != 0):
+        if condition == 0 or word(condition, 0) != 0:
             tasks, parts = word(row, TASKS), word(row, PARTS)
             if parts > 0 and tasks > 1:
                 share_out(word(row, CODE), word(row, PLAN), word(row, ARRAYS), tasks, parts, threads)
@@ -58,7 +58,7 @@ def table_serial(threads, table, rows):  # type: ignore[no-untyped-def]
     """The rows of a table in order, on this thread."""
     for row in range(table, table + 8 * ROW * rows, 8 * ROW):
         condition = word(row, CONDITION)
-        if condition == 0 or (word(condition, 0) == 0) == (word(row, ABSENT) != 0):
+        if condition == 0 or word(condition, 0) != 0:
             call(word(row, CODE), word(row, PLAN), word(row, ARRAYS), 0, word(row, TASKS), 0)
 
 
@@ -77,7 +77,6 @@ class Row(NamedTuple):
     tasks: int
     parts: int
     condition: int = 0
-    absent: int = 0
     images: int = 0
     flops: int = 0
     early: bool = False
@@ -126,11 +125,11 @@ class Table:
         self.rows: list[Row | Callable[[], object]] = []
         self.held: list[Any] = []
         self._segments: list[tuple[int, int] | Callable[[], object]] = []
-        self._condition: tuple[int, int] = (0, 0)
+        self._condition = 0
 
-    def when(self, word: Array | None, absent: bool = False) -> None:
-        """Steps that follow run only if this int64 is not 0, or (absent) is 0; None: always."""
-        self._condition = (0, 0) if word is None else (address(word), int(absent))
+    def when(self, word: Array | None) -> None:
+        """Steps that follow run only if this int64 is not 0; None: always."""
+        self._condition = 0 if word is None else address(word)
         self.held.append(word)
 
     def add(self, *steps: Step) -> None:
@@ -179,8 +178,7 @@ class Table:
         self.add(Step("clear", cleared, (), (flag,), 1, 0))
 
     def _row(self, row: Row) -> None:
-        condition, absent = self._condition
-        self.rows.append(row._replace(condition=condition, absent=absent))
+        self.rows.append(row._replace(condition=self._condition))
 
     def freeze(self) -> None:
         """Make the table of the rows, and of runs of neighbours that can be chained one row each."""
@@ -203,7 +201,7 @@ class Table:
 
     @staticmethod
     def _words(row: Row) -> list[int]:
-        return [row.code, row.plan, address(row.arrays), row.tasks, row.parts, row.condition, row.absent]
+        return [row.code, row.plan, address(row.arrays), row.tasks, row.parts, row.condition]
 
     def __call__(self) -> None:
         """Run all."""
@@ -268,7 +266,7 @@ def fits(run: list[Row], row: Any) -> bool:
     """Whether a row has the condition of those before it, and falls into enough pieces of whole images with them."""
     pieces = gcd(row.images, *[other.images for other in run])
     enough = pieces >= min(ENOUGH, max(row.images, *[other.images for other in run]))
-    return enough and (run[0].condition, run[0].absent) == (row.condition, row.absent)
+    return bool(enough and run[0].condition == row.condition)
 
 
 def chain(run: list[Row], held: list[Any]) -> Row:
@@ -279,6 +277,4 @@ def chain(run: list[Row], held: list[Any]) -> Row:
     held += [links, count]
     parts = 0 if any(row.alone for row in run) else max(row.parts for row in run)
     name, flops = " + ".join(row.name for row in run), sum(row.flops for row in run)
-    return Row(
-        name, code(chained), address(links), count, pieces, parts, run[0].condition, run[0].absent, pieces, flops
-    )
+    return Row(name, code(chained), address(links), count, pieces, parts, run[0].condition, pieces, flops)
