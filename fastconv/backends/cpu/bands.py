@@ -33,41 +33,44 @@ JOB = 5
 TOGETHER, MOST, PARTS = 40, 128, 8  # terms of a part at least and at most, and parts of a sum between
 LARGEST = 24  # rows of a tile, at most
 SHORT = 7  # rows of a filter up to which a column's weights stay in registers
+TALL = 20  # rows from which on a tall tile wastes little at its ends
+
+Step = Callable[[Value, list[Value]], list[Value]]  # the sums after one more tap
 
 
 @dataclass(frozen=True)
 class Tile:
     """Registers' shape: output rows by vectors of columns, for filters of `high` rows (0: any number from `rows` on).
 
-    `parts`: whether a sum has so many terms that it falls in parts.
+    `parts`: whether a sum has so many terms that it falls in parts; `alone`: whether a row has a single tap.
     """
 
     rows: int
     vectors: int
     high: int
     parts: int
+    alone: int
 
 
 def tile_for(high: int, taps: int, folded: bool, registers: int) -> Tile:
     """A tile that leaves registers for a column's weights, or for one weight, and a pixel vector."""
-    parts = int(high * taps > TOGETHER)
+    rest = int(high * taps > TOGETHER), int(taps == 1)
     if high <= SHORT:
-        room = registers - 1 - high
         if folded:
-            return Tile(min(room, 16), 1, high, parts)
-        vectors = 4 if room >= 16 else 2
-        return Tile(max(1, min(room // vectors, 8)), vectors, high, parts)
-    room = registers - 3
+            return Tile(min(registers - 1 - high, 16), 1, high, *rest)
+        return Tile(max(1, min((registers - 2 - high) // 2, 8)), 2, high, *rest)
     if folded:
-        return Tile(min(8, room), 1, 0, parts)
-    if registers >= 32:
-        return Tile(14, 2, 0, parts) if high >= 14 else Tile(8, 3, 0, parts)
-    return Tile(6, 2, 0, parts)
+        return Tile(min(8, registers - 3), 1, 0, *rest)
+    if registers < 32:
+        return Tile(6, 2, 0, *rest)
+    if taps == 1:
+        return Tile(min(high, 10), 2, 0, *rest)
+    return Tile(14, 2, 0, *rest) if high >= TALL else Tile(min(high, 9), 3, 0, *rest)
 
 
 def sums_of(
     e: Emit,
-    tile: tuple[int, int, int, int],
+    tile: tuple[int, int, int, int, int],
     base: Value,
     rows: Value,
     weights: Value,
@@ -79,10 +82,11 @@ def sums_of(
     due: Value,
 ) -> list[Value]:
     """The sums, row after row."""
-    count, vectors, known, parts = tile
+    count, vectors, known, parts, alone = tile
     width, zeros = e.lanes * e.item, [e.zero] * (count * vectors)
 
     def feed(q: Value, t: Value, outputs: Sequence[int], weight: Any, sums: list[Value]) -> list[Value]:
+        """A row's pixels to the outputs that look at them, each with its weight."""
         source = e.b.add(e.word(rows, e.long(q)), e.at(base, (e.item, t)))
         pixels = [e.load(source, v * width) for v in range(vectors)]
         for m in outputs:
@@ -104,38 +108,57 @@ def sums_of(
                 values = feed(e.long(q), t, outputs, lambda m, q=q: factors[q - m], values)
             return values
 
-        return e.loop(number, sums, column)
+        return column(e.long(0), sums) if alone else e.loop(number, sums, column)
 
-    def band(q: Value, outputs: Sequence[int], sums: list[Value], begin: Value = 0, end: Value = taps) -> list[Value]:
-        """One row of pixels; a column's weights lie bottom up, so that those of the outputs follow each other."""
+    def along(begin: Value, end: Value, sums: list[Value], step: Step) -> list[Value]:
+        """The sums after the taps of a row from `begin`, which is 0 or `full`, to `end`."""
+        if alone:
+            return sums if begin is full else step(e.long(0), sums)
+        return e.loop(e.b.sub(end, e.long(begin)), sums, lambda index, values: step(e.at(index, begin), values))
 
-        def step(index: Value, values: list[Value]) -> list[Value]:
-            t = e.at(index, begin)
-            last = e.b.sub(e.b.sub(high, e.long(1)), q)
-            place = e.b.add(e.b.mul(t, pitch), e.b.mul(last, e.long(e.item)))
-            column = e.at(weights, place)
-            return feed(q, t, outputs, lambda m: e.splat(e.number(column, e.item * m)), values)
+    def band(q: Value, t: Value, outputs: Sequence[int], place: Value, sums: list[Value]) -> list[Value]:
+        """A row of pixels. Weights lie bottom up, so that those of the outputs follow each other, from `place` on."""
+        column = e.at(weights, e.b.mul(t, pitch), e.b.mul(e.long(place), e.long(e.item)))
+        return feed(q, t, outputs, lambda m: e.splat(e.number(column, e.item * (m - outputs[0]))), sums)
 
-        return e.loop(e.b.sub(end, e.long(begin)), sums, step)
+    def turn(k: int, sums: list[Value]) -> list[Value]:
+        """A row of taps of each output: those up to number k look at row k, the others at row k + high.
+
+        Together they keep the multipliers busy as the rows in between do, at which all outputs look. The first of the
+        others is at its last row of taps, which may be fewer.
+        """
+        near = range(k + 1)
+
+        def step(far: Sequence[int], t: Value, values: list[Value]) -> list[Value]:
+            values = band(e.long(k), t, near, e.b.sub(high, e.long(k + 1)), values)
+            return band(e.at(high, k), t, far, far[0] - k - 1, values) if far else values
+
+        sums = along(0, full, sums, partial(step, range(k + 1, count)))
+        return along(full, taps, sums, partial(step, range(k + 2, count)))
 
     totals = Totals(e, len(zeros)) if parts else None
     if known:
         sums = in_parts(totals, full, part, zeros, partial(columns, known))
-        return whole(totals, columns(known - 1, full, e.b.sub(taps, full), sums) if known > 1 else sums)
+        return whole(totals, columns(known - 1, full, e.b.sub(taps, full), sums) if known > 1 and not alone else sums)
 
     def middle(first: Value, some: Value, values: list[Value]) -> list[Value]:
-        return e.loop(some, values, lambda i, inner: band(e.at(first, i, count - 1), range(count), inner))
+        def row(index: Value, inner: list[Value]) -> list[Value]:
+            q = e.at(first, index, count - 1)
+            place = e.b.sub(e.b.sub(high, e.long(1)), q)
+            length = e.b.select(e.b.icmp_signed("==", place, I64(0)), full, taps)
+            return along(0, length, inner, lambda t, innermost: band(q, t, range(count), place, innermost))
 
-    sums = in_parts(totals, e.b.sub(high, e.long(count)), part, zeros, middle)
-    sums = put_by(totals, sums)
-    for q in range(count - 1):
-        sums = band(e.long(q), range(q + 1), sums)
-        sums = put_by(totals, sums, bit(e, due, q))
-    for m in range(count):  # pixels' rows whose first output looks at them with its last taps, which may be fewer
-        q = e.b.add(high, e.long(m - 1))
-        sums = band(q, range(m, count), sums, 0, full)
-        sums = band(q, range(m + 1, count), sums, full, taps) if m + 1 < count else sums
-        sums = put_by(totals, sums, bit(e, due, m))
+        return e.loop(some, values, row)
+
+    sums = zeros
+    for k in range(count - 1):
+        sums = put_by(totals, turn(k, sums), bit(e, due, k))
+    if totals:
+        sums = totals.add(sums)
+    sums = in_parts(totals, e.b.sub(high, e.long(count - 1)), part, sums, middle)
+    if count > 1:  # the first output has no more taps
+        last = e.b.sub(high, e.long(1))
+        sums = along(full, taps, sums, lambda t, inner: band(last, t, range(1, count), 1, inner))
     return whole(totals, sums)
 
 
@@ -221,13 +244,14 @@ def when(e: Emit, wanted: Value, values: list[Value], work: Callable[[list[Value
     return found
 
 
-@instruction(9)
+@instruction(10)
 def band_tile(
     e: Emit,
     count: int,
     vectors: int,
     known: int,
     parts: int,
+    alone: int,
     folded: int,
     more: int,
     whole: int,
@@ -252,7 +276,7 @@ def band_tile(
     places = [(m, v) for m in range(count) for v in range(vectors)]
 
     targets = [e.b.add(e.word(outs, e.long(m)), out) for m in range(count)]
-    sums = sums_of(e, (count, vectors, known, parts), base, rows, weights, taps, full, high, pitch, part, due)
+    sums = sums_of(e, (count, vectors, known, parts, alone), base, rows, weights, taps, full, high, pitch, part, due)
     for (m, v), total in zip(places, sums, strict=True):
         if whole:
             place = targets[m], v * width
@@ -267,7 +291,7 @@ def band_tile(
 @cache
 def band_body(item: int, lanes: int, tile: Tile, folded: int, more: int) -> Any:
     """As many columns of all of a tile's rows as are asked for (`end`)."""
-    rows, vectors, known, parts = tile.rows, tile.vectors, tile.high, tile.parts
+    rows, vectors, known, parts, alone = tile.rows, tile.vectors, tile.high, tile.parts, tile.alone
     wide = (rows if folded else vectors) * lanes
     few_rows, few_vectors = (min(rows, 8), 1) if folded else (rows, min(vectors, 2))
     few = (few_rows if folded else few_vectors) * lanes
@@ -283,14 +307,14 @@ def band_body(item: int, lanes: int, tile: Tile, folded: int, more: int) -> Any:
         while end - left >= wide:
             x, y = base + left * item, out + left * item
             band_tile(
-                item, lanes, rows, vectors, known, parts, folded, more, 1,
+                item, lanes, rows, vectors, known, parts, alone, folded, more, 1,
                 x, table, weights, taps, full, high, pitch, part, due, y, outs, wide,
             )  # fmt: skip
             left += wide
         while left < end:
             x, y, keep = base + left * item, out + left * item, end - left
             band_tile(
-                item, lanes, few_rows, few_vectors, known, parts, folded, more, 0,
+                item, lanes, few_rows, few_vectors, known, parts, alone, folded, more, 0,
                 x, table, weights, taps, full, high, pitch, part, due, y, outs, keep,
             )  # fmt: skip
             left += few

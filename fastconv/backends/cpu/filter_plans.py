@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,11 @@ class Cut:
         self.wide = self.panel(side)
         self.panels = -(-self.columns // self.wide)
         tiles, wanted = -(-self.rows // self.tile_rows), PARTS * self.threads if self.threads > 1 else 1
-        self.blocks = min(tiles, max(1, -(-wanted // (self.panels * self.planes))))
+        blocks = max(1, -(-wanted // (self.panels * self.planes)))
+        even = self.threads // gcd(
+            self.threads, self.panels * self.planes
+        )  # blocks that give all threads as many tasks
+        self.blocks = min(tiles, -(-blocks // even) * even)
         self.tasks = self.planes * self.blocks * self.panels
 
     def costs(self, grid: Grid, down: Stage | None, side: Stage | None) -> dict[str, float]:

@@ -14,9 +14,11 @@ import numpy as np
 from numba import njit
 
 from fastconv.backends.cpu.kernels import EXACT, SUMS, address, kernel
+from fastconv.backends.cpu.machine import cache_bytes
 from fastconv.typing import Array
 
-ROWS, COLUMNS = 64, 512  # of windows in a task, at most: its sums stay in the processor's caches
+ROWS = 64  # of windows in a task, at most
+SPACE = cache_bytes(2, 1 << 20) // 2  # bytes of the sums that a task keeps, about
 CENTRED, PRODUCT, DIFFERENCE, RELATIVE = range(4)
 KINDS = {"ccoeff_normed": CENTRED, "ccorr_normed": PRODUCT, "sqdiff": DIFFERENCE, "sqdiff_normed": RELATIVE}
 ENOUGH = 1e5  # times its rounding: a window's contrast that is as right as a score should be
@@ -44,8 +46,10 @@ def score(method: str, x: Array, weights: Array, shift: Array, doubt: float, y: 
     numbers = np.array([energy, root, rounding, doubt, *RANGE[y.itemsize]])
     pixels = np.ascontiguousarray(x).reshape(len(x), -1)
     filters = np.ascontiguousarray(weights).reshape(high, -1)
-    rows, columns = min(high, ROWS), max(COLUMNS // channels, wide, 1)
-    tasks = -(-len(y) // rows) * -(-y.shape[1] // columns)
+    rows, kept = min(high, ROWS), 2 if KINDS[method] in (CENTRED, RELATIVE) else 1
+    panels = -(-y.shape[1] // max(SPACE // (8 * kept * rows * channels), wide))
+    columns = -(-y.shape[1] // panels)
+    tasks = -(-len(y) // rows) * panels
     scores(KINDS[method])(tasks, pixels, filters, shift, numbers, rows, columns, y)
 
 
@@ -78,8 +82,9 @@ def scores(kind: int) -> Any:
             for r in range(high - 1, -1, -1):
                 add_row(kind, x[top + r, begin : begin + span], offsets, one, two)
                 if r < count:
-                    for i in range(span):
-                        kept[0, r, i], kept[1, r, i] = one[i], two[i]
+                    if kind in (CENTRED, RELATIVE):
+                        put(one, kept[0, r, :span])
+                    put(two, kept[1, r, :span])
             one[:], two[:] = 0.0, 0.0
             for p in range(count):
                 if p > 0:
@@ -122,7 +127,11 @@ def sum_across(upper, lower, work, spare, taps, step, total):  # type: ignore[no
     for i in range(size):
         work[i] = upper[i] + lower[i]
     while taps > 0:
-        for _ in range(taps % 4 if taps > 4 else taps):
+        alone = taps % 4 if taps > 4 else taps
+        if alone > 1 and empty:
+            add_two(work[done:], work[done + step :], total)
+            alone, done, empty = alone - 2, done + 2 * step, False
+        for _ in range(alone):
             put(work[done:], total) if empty else add(work[done:], total)
             done, empty = done + step, False
         if taps <= 4:
@@ -144,6 +153,13 @@ def add(row, total):  # type: ignore[no-untyped-def]
     """total[i] += row[i]."""
     for i in range(total.size):
         total[i] += row[i]
+
+
+@njit(fastmath=EXACT, error_model="numpy")
+def add_two(a, b, total):  # type: ignore[no-untyped-def]
+    """total[i] = a[i] + b[i]."""
+    for i in range(total.size):
+        total[i] = a[i] + b[i]
 
 
 @njit(fastmath=EXACT, error_model="numpy")
