@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from vector_widths import each_width, needs_guards, run_script
 
-from fastconv.backends.cpu import finite, winograd
+from fastconv.backends.cpu import finite, winograd, winograd_plans
 from fastconv.backends.reference import convolution as reference
 from fastconv.geometry import convolution
 
@@ -94,6 +94,23 @@ def test_layers_of_many_blocks_are_right_on_any_number_of_threads(shape, filters
     assert max(errors(found, expected(geometry))) < BOUND[4]
     for one, two in zip(all_passes(geometry, 4, 1), found, strict=True):
         assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("resident", [1e-5, 0.05])
+@pytest.mark.parametrize(("shape", "filters", "padding"), LARGE)
+def test_products_in_parts_have_the_same_bits(shape, filters, padding, resident, monkeypatch):
+    geometry = convolution(shape, (filters, shape[1], 3, 3), 1, padding, 1, 1)
+    whole = all_passes(geometry, 4, 1)
+    for name, value in {"RESIDENT": resident, "TILES": 1, "FEW": 8, "MANY": 30, "ROOM": 1 << 20}.items():
+        monkeypatch.setattr(winograd_plans, name, value)
+    winograd_plans.plan.cache_clear()
+    try:
+        for threads in (1, 2, 3):
+            assert winograd_plans.plan(winograd_plans.problem(geometry, False), threads, 4, False).sizes.parts > 1
+            for one, other in zip(whole, all_passes(geometry, 4, threads), strict=True):
+                assert_array_equal(one, other)
+    finally:
+        winograd_plans.plan.cache_clear()
 
 
 def test_an_impulse_shows_the_filter():

@@ -133,9 +133,8 @@ def winograd_plan(geometry: Convolution, which: str, item: int, count: int) -> d
     else:
         found = winograd_plans.plan(winograd_plans.problem(geometry, which == "input_grad"), count, M, False)
         tile, workspace = f"{M} x {M} pixels from {M + 2} x {M + 2}, {(M + 2) ** 2} products", found.workspace
-        blocks = (
-            f"{found.sizes.blocks} of tiles, " + ("filters" if found.by_filters else "tiles") + " in the outer loop"
-        )
+        order, parts = "filters" if found.by_filters else "tiles", found.sizes.parts
+        blocks = f"{found.sizes.blocks} of tiles, {order} in the outer loop" + f", {parts} parts" * (parts > 1)
         tasks = found.program.table[-1, 2]
     return {
         "tile": tile,

@@ -25,6 +25,7 @@ from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
     INPUT,
     TAPS,
+    UNROLLED,
     WEIGHT,
     clear,
     fetch_square,
@@ -68,6 +69,8 @@ class Layout(NamedTuple):
     private: int  # where the first thread's own workspace begins, and how large each is
     private_size: int
     m: int  # places in a thread's own workspace
+    m_block: int  # bytes from a block of filters of M to the next; 0 where each takes the place of the last
+    parts: int  # into which the n * n products fall; all filters are done with one before the next one's turn
     strip: int
     bias: int
     check: int
@@ -179,32 +182,37 @@ def filter_loop(lanes: int, m: int) -> Any:
 
 
 @functools.cache
-def product_loop(lanes: int, registers: int, m: int) -> Any:
+def product_loop(lanes: int, registers: int) -> Any:
     """A loop that multiplies transformed tiles with transformed filters."""
-    size, most, products = FLOAT * lanes, registers // 2 - 2, (m + 2) ** 2
+    size, most = FLOAT * lanes, registers // 2 - 2
 
     @loop
-    def multiply(plan, tiles, vectors, v, u, channels, products_at, add):  # type: ignore[no-untyped-def]
-        """M[i, t, o] (+)= sum over c of V[i, c, t] U[i, c, o], for filters of one or two vectors."""
+    def multiply(plan, tiles, vectors, v, u, channels, products_at, add, first, end, v_next):  # type: ignore[no-untyped-def]
+        """M[i, t, o] (+)= sum over c of V[i, c, t] U[i, c, o], for filters of one or two vectors, first <= i < end."""
         a = layout(plan)
         depth, chunk, width = (channels + 3) // 4 * 4, a.slots * size, vectors * size
-        for i in range(products):
+        # Tiles share the fetching of the next product's filters: one that asked for all would wait for them.
+        full = max(1, UNROLLED * width // LINE) if a.u_next else 0
+        lines, turns = full, (tiles + most - 1) // most
+        while lines > 1 and lines // 2 * turns >= full:
+            lines //= 2
+        for i in range(first, end):
             left, right, target = v + i * a.v_step, u + i * a.u_step, products_at + i * a.m_step
-            t = 0
+            t, ahead, rest = 0, a.u_next, full
             while t < tiles:
                 parts = (tiles - t + most - 1) // most
                 rows = ((tiles - t + parts - 1) // parts + 1) // 2 * 2
                 if vectors == 2:
                     multiply_add(
                         FLOAT, lanes, most, 2, size, FLOAT, rows, left + t * size, chunk, right, depth,
-                        target + t * width, add, a.v_next, a.u_next,
+                        target + t * width, add, v_next, ahead, lines if rest > 0 else 0,
                     )  # fmt: skip
                 else:
                     multiply_add(
                         FLOAT, lanes, most, 1, size, FLOAT, rows, left + t * size, chunk, right, depth,
-                        target + t * width, add, a.v_next, a.u_next,
+                        target + t * width, add, v_next, ahead, lines if rest > 0 else 0,
                     )  # fmt: skip
-                t += rows
+                t, ahead, rest = t + rows, ahead + lines * LINE * (depth // UNROLLED), rest - lines
 
     return multiply
 

@@ -68,13 +68,13 @@ def inputs_body(lanes: int, m: int) -> Any:
 def tiles_body(lanes: int, registers: int, m: int) -> Any:
     """The body of a convolution by tiles."""
     transform_inputs, transform_outputs = input_loop(lanes, m), output_loop(lanes, m)
-    multiply, block, products = product_loop(lanes, registers, m), 2 * lanes, (m + 2) ** 2
+    multiply, block, products = product_loop(lanes, registers), 2 * lanes, (m + 2) ** 2
 
     @native.body
     def by_tiles(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """A task is a block of tiles."""
         a = layout(plan)
-        x, bias, y, u = (
+        x, bias, y, weight = (
             native.word(arrays, X), native.word(arrays, BIAS), native.word(arrays, Y), native.word(arrays, FILTERS),
         )  # fmt: skip
         own = native.word(arrays, WORKSPACE) + a.private + thread * a.private_size
@@ -83,12 +83,21 @@ def tiles_body(lanes: int, registers: int, m: int) -> Any:
             group, part = task // a.blocks, task % a.blocks
             start, stop = part * a.items // a.blocks, (part + 1) * a.items // a.blocks
             transform_inputs(plan, x, group, start, stop, 0, a.channels, own, own + a.strip)
-            filters = u + group * ((a.filters + block - 1) // block) * products * a.u_step
-            for o in range(0, a.filters, block):
-                wide = 2 if a.filters - o > lanes else 1
-                multiply(plan, (stop - start) * a.run, wide, own, filters, a.channels, own + a.m, 0)
-                transform_outputs(plan, own + a.m, bias, y, group, o, wide, start, stop, own)
-                filters += products * a.u_step
+            across = (a.filters + block - 1) // block
+            filters = weight + group * across * products * a.u_step
+            # Threads begin with other filters, mostly those that they transformed: to wait for what another processor
+            # holds takes a tenth of a call.
+            shift = part * across // a.blocks
+            for i in range(a.parts):
+                low, high, ahead = i * products // a.parts, (i + 1) * products // a.parts, a.v_next
+                for k in range(across):
+                    o = (k + shift) % across * block
+                    wide, u = 2 if a.filters - o > lanes else 1, filters + o // block * products * a.u_step
+                    made = own + a.m + o // block * a.m_block
+                    multiply(plan, (stop - start) * a.run, wide, own, u, a.channels, made, 0, low, high, ahead)
+                    ahead = 0
+                    if high == products:
+                        transform_outputs(plan, made, bias, y, group, o, wide, start, stop, own)
         flag_unless_finite(FLOAT, lanes, 0, own + a.check, lanes, native.word(arrays, FLAG))
 
     return by_tiles
@@ -98,7 +107,7 @@ def tiles_body(lanes: int, registers: int, m: int) -> Any:
 def blocks_body(lanes: int, registers: int, m: int, kept: bool) -> Any:
     """The body of a convolution by filters; those that are kept are transformed already."""
     transform_filters, transform_outputs = filter_loop(lanes, m), output_loop(lanes, m)
-    multiply, size, products = product_loop(lanes, registers, m), FLOAT * lanes, (m + 2) ** 2
+    multiply, size, products = product_loop(lanes, registers), FLOAT * lanes, (m + 2) ** 2
     block = 2 * lanes
 
     @native.body
@@ -127,7 +136,9 @@ def blocks_body(lanes: int, registers: int, m: int, kept: bool) -> Any:
                             plan, weight, group, o + k * lanes, c, end_c, filters + k * size, wide * size,
                             own + a.strip,
                         )  # fmt: skip
-                multiply(plan, (stop - start) * a.run, wide, left, filters, end_c - c, own + a.m, c)
+                multiply(
+                    plan, (stop - start) * a.run, wide, left, filters, end_c - c, own + a.m, c, 0, products, a.v_next,
+                )  # fmt: skip
             transform_outputs(plan, own + a.m, bias, y, group, o, wide, start, stop, own)
         flag_unless_finite(FLOAT, lanes, 0, own + a.check, lanes, native.word(arrays, FLAG))
 

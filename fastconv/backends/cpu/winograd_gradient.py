@@ -126,9 +126,13 @@ def sum_loop(lanes: int, registers: int) -> Any:
                 left = v + i * a.v_step + c // lanes * a.slots * size + c % lanes * FLOAT
                 right, target = g + i * a.g_step, d + i * a.d_step + c * width
                 if vectors == 2:
-                    multiply_add(FLOAT, lanes, rows, 2, FLOAT, size, rows, left, chunk, right, depth, target, add, 0, 0)
+                    multiply_add(
+                        FLOAT, lanes, rows, 2, FLOAT, size, rows, left, chunk, right, depth, target, add, 0, 0, 0
+                    )
                 else:
-                    multiply_add(FLOAT, lanes, rows, 1, FLOAT, size, rows, left, chunk, right, depth, target, add, 0, 0)
+                    multiply_add(
+                        FLOAT, lanes, rows, 1, FLOAT, size, rows, left, chunk, right, depth, target, add, 0, 0, 0
+                    )
 
     return add_products
 

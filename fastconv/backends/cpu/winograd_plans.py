@@ -16,8 +16,11 @@ from fastconv.geometry import Convolution
 
 M = 4  # pixels along the side of a tile, as calls have it; 2 are more accurate
 RUN = 28  # tiles in a row of a block, at most: a strip of them stays in the first-level cache
-TILES = 64  # of a block, at most, and in all images where the order is by filters
-DEPTH = 128  # channels whose filters are transformed at a time: they stay in the second-level cache
+TILES = 64  # in all images, at most, where the order is by filters
+FEW, MANY = 28, 112  # tiles of a block, about, in the order by tiles: where its products need no parts, and else
+RESIDENT = 0.6  # of the second cache, for a part's tiles and filters and what becomes of them
+ROOM = 16 << 20  # bytes that a block's transformed tiles and products may take in memory
+DEPTH = 64  # channels whose filters are transformed at a time: they stay in the second-level cache
 
 
 @dataclass(frozen=True)
@@ -70,19 +73,29 @@ def filter_sizes(task: Problem, m: int, depth: int) -> tuple[int, int]:
     return step, blocks * (m + 2) ** 2 * step
 
 
-def block_count(task: Problem, threads: int, m: int, by_filters: bool) -> int:
-    """How many blocks the tiles fall into."""
-    lanes = machine.vectors().lanes(FLOAT)
+def part_count(task: Problem, m: int, tiles: int) -> int:
+    """Into how many parts the products of a block of tiles fall, so that one's tiles stay in the second cache.
+
+    Between two uses of them, a block of filters and what becomes of it pass through that cache.
+    """
+    width = 2 * machine.vectors().lanes(FLOAT)
+    if task.filters <= width:
+        return 1
+    each = FLOAT * (tiles * (task.channels + width) + task.channels * width)  # bytes of a product
+    return min((m + 2) ** 2, -(-((m + 2) ** 2) * each // int(RESIDENT * machine.cache_bytes(2, 1 << 20))))
+
+
+def block_count(task: Problem, threads: int, m: int) -> int:
+    """How many blocks the tiles fall into, in the order by tiles; each thread gets as many.
+
+    In parts, larger blocks need the filters less often, but all that is made of a block's tiles lies in memory.
+    """
     down, runs, run = task.tiles(m)
-    items = task.batch * down * runs
-    channels, cache = -(-task.channels // lanes) * lanes, machine.cache_bytes(2, 1 << 20)
-    if by_filters:
-        return -(-items * run // TILES)
-    each = (m + 2) ** 2 * FLOAT * (channels + 2 * lanes)
-    resident = filter_sizes(task, m, task.channels)[1] <= cache // 2
-    most = max(8, min(TILES // 2 if resident else TILES, int(0.7 * cache) // each))
-    blocks, even = -(-items * run // most), 2 * threads if threads > 1 else 1
-    return min(items, -(-blocks // even) * even)
+    items, most = task.batch * down * runs, FEW
+    if part_count(task, m, FEW) > 1:
+        most = max(FEW, min(MANY, ROOM // (FLOAT * (m + 2) ** 2 * (task.channels + task.filters))))
+    blocks = -(-items * run // most)
+    return min(items, -(-blocks // threads) * threads)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -91,35 +104,38 @@ def plan(task: Problem, threads: int, m: int, kept: bool) -> Plan:
     down, runs, run = task.tiles(m)
     items = task.batch * down * runs
     by_filters = items * run <= TILES
-    blocks = block_count(task, threads, m, by_filters)
-    depth = min(task.channels, DEPTH) if by_filters and not kept else task.channels
-    sizes, workspace = laid_out(task, m, (items, blocks), depth, by_filters, kept, threads)
+    blocks = -(-items * run // TILES) if by_filters else block_count(task, threads, m)
+    sizes, workspace = laid_out(task, m, (items, blocks), by_filters, kept, threads)
     return Plan(sizes, native.Program(steps(task, sizes, m, by_filters, kept), work(task, m)), workspace, by_filters)
 
 
 def laid_out(
-    task: Problem, m: int, split: tuple[int, int], depth: int, by_filters: bool, kept: bool, threads: int
+    task: Problem, m: int, split: tuple[int, int], by_filters: bool, kept: bool, threads: int
 ) -> tuple[Layout, int]:
     """The loops' layout and the bytes of its workspace."""
     lanes, products, cache = machine.vectors().lanes(FLOAT), (m + 2) ** 2, machine.cache_bytes(2, 1 << 20)
     size, (down, runs, run), (items, blocks) = FLOAT * lanes, task.tiles(m), split
     slots = -(-(-(-items // blocks) * run) // 4) * 4
     v_step = padded(slots * -(-task.channels // lanes) * size)
+    depth = min(task.channels, DEPTH) if by_filters and not kept else task.channels
     u_step, all_filters = filter_sizes(task, m, depth)
     m_step, pitch = padded(slots * 2 * size), padded((run * m + 2 + lanes) * size)
     shared, own = task.groups * blocks * products * v_step, 0 if kept else products * u_step
     if not by_filters:
         shared, own = 0 if kept else all_filters, products * v_step
-    strip = own + products * m_step
+    filter_blocks = -(-task.filters // (2 * lanes))
+    parts = 1 if by_filters else part_count(task, m, slots)
+    m_block = products * m_step if parts > 1 else 0  # one after the other, or all in the same place
+    strip = own + (filter_blocks * m_block or products * m_step)
     bias = strip + max((m + 2) * pitch, 10 * lanes * size)
     check = bias + size
     end = up(check + size, LINE)  # each thread begins on a cache line
     sizes = Layout(
         task.groups, task.channels, task.filters, *task.input_size, *task.output_size, *task.padding, task.turned,
         run, runs, down, items, blocks, v_step, u_step, m_step,
-        v_step if by_filters and (threads > 1 or products * v_step > cache // 4) else 0,
+        v_step if parts > 1 or (by_filters and (threads > 1 or products * v_step > cache // 4)) else 0,
         u_step if (kept or not by_filters) and (threads > 1 or all_filters > cache // 2) else 0,
-        slots, depth, pitch, shared, end, own, strip, bias, check,
+        slots, depth, pitch, shared, end, own, m_block, parts, strip, bias, check,
     )  # fmt: skip
     return sizes, shared + threads * end
 
@@ -146,7 +162,7 @@ def filter_step(task: Problem, sizes: Layout, m: int) -> Any:
 @functools.lru_cache(maxsize=1024)
 def filters_plan(task: Problem, m: int, threads: int) -> tuple[Plan, int]:
     """The plan that only transforms the filters, and how many bytes they become."""
-    sizes, workspace = laid_out(task, m, (1, 1), task.channels, False, True, threads)
+    sizes, workspace = laid_out(task, m, (1, 1), False, True, threads)
     pairs = task.groups * task.filters * task.channels
     program = native.Program([filter_step(task, sizes, m)], pairs * (m + 2) ** 2)
     return Plan(sizes, program, workspace, False), filter_sizes(task, m, task.channels)[1]
@@ -181,7 +197,7 @@ def cost(geometry: Convolution, which: str, m: int = M, kept: bool = False) -> f
     transforms = tiles * scale * (INPUT * inner + OUTPUT * outer)
     filters = filter_sizes(task, m, task.channels)[1]
     if filters > machine.cache_bytes(2, 1 << 20) // 2 and tiles > TILES:
-        transforms += FAR * filters / LINE * -(-tiles // TILES)
+        transforms += FAR * filters / LINE * -(-tiles // MANY)
     return transforms + product + (0.0 if kept else FILTER * scale * outer * task.channels * task.groups)
 
 

@@ -26,6 +26,7 @@ OUTPUT, WEIGHT, INPUT = range(3)
 # to 6 times less than 0, +-1, +-2.
 POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
 TAPS = 9
+FETCHED = 8  # lines of b that a step of a product fetches at most
 UNROLLED = 4  # steps of a product's sum; its depth is a multiple
 
 
@@ -80,6 +81,17 @@ def fetch_lines(e: Emit, address: Value, distance: Value, size: int) -> None:
     with e.b.if_then(e.b.icmp_signed("!=", distance, I64(0))):
         for line in range(0, size, LINE):
             e.fetch(e.pointer(e.at(address, distance, line), I8), READ, 2)
+
+
+def fetch_few(e: Emit, address: Value, count: Value) -> None:
+    """Bring so many lines, a power of two up to FETCHED or none, into the second level of the cache."""
+    line, least = 0, 1
+    while line < FETCHED:
+        with e.b.if_then(e.b.icmp_signed(">=", count, I64(least))):
+            for _ in range(max(1, line)):
+                e.fetch(e.pointer(e.at(address, line * LINE), I8), READ, 2)
+                line += 1
+        least *= 2
 
 
 @instruction(3)
@@ -216,12 +228,13 @@ def sum_parts(e, source, distance, parts, count, target):  # type: ignore[no-unt
 
 
 @instruction(6)
-def multiply_add(e, most, vectors, step, along, rows, a, chunk, b, depth, c, add, a_next, b_next):  # type: ignore[no-untyped-def]
+def multiply_add(e, most, vectors, step, along, rows, a, chunk, b, depth, c, add, a_next, b_next, lines):  # type: ignore[no-untyped-def]
     """c[i, :] (+)= sum over k of a[k // lanes * chunk + k % lanes * along + i * step] * b[k, :], i < rows.
 
     `rows` is an even number up to `most`, `depth` a multiple of UNROLLED; addresses and distances count bytes; c's rows
-    are as wide as b's, `vectors` vectors. Unless `add`, the sums start at 0. What lies `a_next` after a and `b_next`
-    after b is fetched for the next product, unless they are 0; of a only where its rows are side by side.
+    are as wide as b's, `vectors` vectors. Unless `add`, the sums start at 0. For the next product are fetched, where
+    a's rows are side by side, what lies `a_next` after a, unless that is 0, and what lies `b_next` after b: `lines` of
+    it, a power of two up to FETCHED or none, with each step of UNROLLED.
     """
     done = e.b.append_basic_block("done")
     choice = e.b.switch(rows, done)
@@ -229,7 +242,7 @@ def multiply_add(e, most, vectors, step, along, rows, a, chunk, b, depth, c, add
         block = e.b.append_basic_block(f"rows{count}")
         choice.add_case(I64(count), block)
         e.b.position_at_end(block)
-        register_tile(e, (count, vectors), (step, along), (a, chunk, b, depth, c, add), (a_next, b_next))
+        register_tile(e, (count, vectors), (step, along), (a, chunk, b, depth, c, add), (a_next, b_next, lines))
         e.b.branch(done)
     e.b.position_at_end(done)
 
@@ -258,7 +271,7 @@ def register_tile(
         if step == size:
             share = e.at(part, (rows * FLOAT, place[1]))
             fetch_lines(e, share, following[0], UNROLLED * rows * FLOAT)
-            fetch_lines(e, right, following[1], UNROLLED * vectors * size)
+            fetch_few(e, e.at(b, following[1], (LINE, e.b.mul(index, following[2]))), following[2])
         for s in range(UNROLLED):
             row = [e.load(right, (s * vectors + j) * size) for j in range(vectors)]
             for i in range(rows):  # in this order, which the compiler keeps: all loads first would spill registers
