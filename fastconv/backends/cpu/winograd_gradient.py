@@ -33,7 +33,7 @@ PRODUCTS = SIDE * SIDE
 X, GRAD_OUTPUT, GRAD_WEIGHT, WORKSPACE, FLAG = range(5)
 PIECE = 4096  # numbers that a task of the second step adds
 BLOCK = 64  # channels, and filters, of a task at most
-TILES, RUN = 64, 28  # tiles that are multiplied at a time, and side by side, at most
+TILES, RUN = 32, 28  # tiles that are multiplied at a time, and side by side, at most
 PARTS = 16  # at most
 SECTION = 512  # tiles of a sum, at most
 
