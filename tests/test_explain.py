@@ -271,11 +271,16 @@ def test_parts_are_those_of_the_plan_that_runs():
     assert direct.expected == pytest.approx(sum(direct.parts.values()))
     assert "multiply-adds" in direct.parts
     assert "of which" in str(direct)
-    for operation, filters in (("conv2d", "pixels"), ("conv2d_weight_grad", "taps")):
-        found = fc.explain(operation, (1, 64, 56, 56), (64, 1, 3, 3), padding=1, groups=64)
-        assert "channels in the vectors' lanes" in found.tile
+    for operation, stride, filters, lanes in (
+        ("conv2d", 1, "rows", "pixels"),
+        ("conv2d", 2, "pixels", "channels"),
+        ("conv2d_weight_grad", 1, "taps", "channels"),
+    ):
+        options = {"padding": 1, "groups": 64, "stride": stride}
+        found = fc.explain(operation, (1, 64, 56, 56), (64, 1, 3, 3), **options)
+        assert f"{lanes} in the vectors' lanes" in found.tile
         assert filters in found.tile
-        found = fc.explain(operation, (1, 64, 56, 56), (64, 1, 3, 3), padding=1, groups=64, assembly=True)
+        found = fc.explain(operation, (1, 64, 56, 56), (64, 1, 3, 3), **options, assembly=True)
         assert any(map(explain.MULTIPLY_ADD.match, found.assembly.splitlines()))
 
 

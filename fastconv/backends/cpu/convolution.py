@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import Any
 
 from fastconv import threads
-from fastconv.backends.cpu import fourier, outputs, plain, winograd, workspace
+from fastconv.backends.cpu import finite, fourier, outputs, plain, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose, direct_plan
 from fastconv.backends.cpu.channel_sums import channel_sums
+from fastconv.backends.cpu.trimming import trimmed
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -29,6 +30,13 @@ def convolution(
     if y.size:
         count = threads.get_num_threads()
         name, plan = route(geometry, "forward", x.itemsize, count, algorithm)
+        if name == "trimmed" and finite.all_finite(weight, count):  # others make NaN of the padding's zeros
+            inner, places = plan
+            y[...] = 0 if bias is None else bias.reshape(-1, *(1,) * (y.ndim - 2))
+            y[places] = convolution(x, weight, bias, inner, algorithm)
+            return y
+        if name == "trimmed":
+            name, plan = "direct", direct_plan(geometry, "forward", x.itemsize, count)
         if name == "fft" and fourier.forward(x, weight, bias, y, geometry, count):
             return y
         if name == "winograd" and winograd.forward(x, weight, bias, y, geometry, count):
@@ -87,7 +95,13 @@ def convolution_weight_grad(
 
 @lru_cache(maxsize=4096)
 def route(geometry: Convolution, which: str, item: int, count: int, algorithm: str) -> tuple[str, Any]:
-    """The algorithm, and the direct one's plan, which takes over where numbers are not finite."""
+    """The algorithm, and the direct one's plan, which takes over where numbers are not finite.
+
+    Where most of a forward pass is nothing but the bias: "trimmed", with the rest's geometry and place.
+    """
+    inner = trimmed(geometry) if which == "forward" else None
+    if inner:
+        return "trimmed", inner
     return choose(geometry, which, item, count, algorithm), direct_plan(geometry, which, item, count)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu import axes, depthwise, machine
+from fastconv.backends.cpu import axes, depthwise, depthwise_planes, machine
 from fastconv.backends.cpu.axes import Axis
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, PAGE, cache_bytes
@@ -23,6 +23,9 @@ TURN = 6.0  # cycles to turn a vector, in or out
 COLUMNS = 8  # pixels of a tile at most
 TAPS = 9  # of a tile that sums over pixels
 SQUARES = 8  # turned together at most, where lines are short
+NARROW = 2  # times a row's pixels must fill a vector for planes to be filtered one by one
+PLANE = 0.7  # cycles of a tap, and of a copy, for a vector of a plane's pixels
+TALL, LOW = 8, 4  # rows of a plane's tile, at most: less where several lie side by side, or too many lines are written
 TASKS = 8  # of a weight gradient, whose blocks, and so its bits, must not depend on the number of threads
 CHUNKS = 16  # of the sums over pixels, where there are few channels
 
@@ -55,7 +58,8 @@ def planned(geometry: Convolution, which: str, item: int, threads: int) -> Plan:
     """The plan of the "forward" pass, the "input_grad" or the "weight_grad"."""
     if which == "weight_grad":
         return Layout(geometry, False, item, threads, TASKS).gradient()
-    return Layout(geometry, which == "input_grad", item, threads, 2 * threads).sums()
+    layout = Layout(geometry, which == "input_grad", item, threads, 2 * threads)
+    return layout.planes() if layout.by_planes else layout.sums()
 
 
 class Layout:
@@ -155,8 +159,58 @@ class Layout:
         values = self.words(**places, PER_THREAD=thread, STRIP=packed, SCRATCH=scratch)
         tasks = self.images * self.vectors * self.axes[0].count * self.blocks
         kernel = depthwise.sums_body(self.item, self.lanes, columns, wide.step)
-        tile = f"{self.lanes} channels x {columns} pixels"
+        tile = f"{self.lanes} channels x {columns} pixels, channels"
         return self.plan(tile, [(kernel, values, tasks, 4)], PAGE + thread * self.threads, (table, pixels, *tables))
+
+    @property
+    def by_planes(self) -> bool:
+        """Whether planes are filtered one by one: neighbouring rows of taps, and rows of pixels that fill lanes."""
+        deep, high, wide = self.axes
+        rows = len(high.phases[0])
+        return (
+            deep.source == deep.target == len(deep.shifts) == 1
+            and all(axis.step == len(axis.phases) == 1 for axis in self.axes)
+            and high.shifts[-1] - high.shifts[0] + 1 == rows
+            and 1 < rows <= depthwise_planes.MOST
+            and NARROW * wide.target >= self.lanes
+        )
+
+    def planes(self) -> Plan:
+        """The forward pass, or the input gradient, plane by plane."""
+        _, high, wide = self.axes
+        rows_of_taps = [r for r, _ in sorted(high.phases[0], key=lambda tap: tap[1])]
+        taps, across = len(rows_of_taps), wide.phases[0]
+        vectors = 1 if wide.target <= self.lanes else 2
+        columns = up(wide.target, vectors * self.lanes) + wide.shifts[-1] - wide.shifts[0]
+        pitch, cache = up(columns * self.item, LINE), cache_bytes(1, 1 << 15) // 2
+        blocks = -(-high.target // max(1, cache // pitch - taps + 1))
+        rows = -(-high.target // blocks)
+        plane = (rows + taps - 1) * pitch
+        weights = [[(r * len(across) + t) * self.item for r in rows_of_taps] for t, _ in across]
+        shifts = [(shift - wide.shifts[0]) * self.item for _, shift in across]
+        table = np.array([[shift, *found] for shift, found in zip(shifts, weights, strict=True)], np.int64)
+        room = (machine.vectors().registers - 1 - taps - vectors) // vectors
+        tallest = min(room, high.target // blocks, TALL if wide.target <= vectors * self.lanes else LOW)
+        tile = min(range(1, tallest + 1), key=lambda r: (-(-rows // r) * (r + taps), -r))
+        each = high.target * -(-wide.target // self.lanes)  # vectors of a plane
+        self.cycles = PLANE * self.images * self.channels * each * (self.taps + 4)
+        share = -(-self.images * self.channels * blocks // (4 * self.threads)) if self.threads > 1 else self.channels
+        together = max(1, min(cache // plane, share, self.channels))
+        sets = -(-self.channels // together)
+        thread = up(together * plane, PAGE) + LINE
+        values = {
+            "CHANNELS": self.channels, "HEIGHT": high.source, "WIDTH": wide.source, "OUT_HEIGHT": high.target,
+            "OUT_WIDTH": wide.target, "TOP": high.shifts[0], "LEFT": wide.shifts[0], "ACROSS": len(across),
+            "TABLE": table.ctypes.data, "BLOCKS": blocks, "TOGETHER": together, "SETS": sets, "SPAN": columns,
+            "PITCH": pitch, "PLANE": plane, "CHECKED": int(self.backward), "SHARED": PAGE, "PER_THREAD": thread,
+        }  # fmt: skip
+        words = [0] * depthwise_planes.WORDS
+        for name, value in values.items():
+            words[getattr(depthwise_planes, name)] = value
+        kernel = depthwise_planes.planes_body(self.item, self.lanes, tile, vectors, taps)
+        described = f"{tile} rows x {vectors} vectors of {self.lanes} pixels, pixels"
+        steps = [(kernel, words, self.images * sets * blocks, 4)]
+        return self.plan(described, steps, PAGE + thread * self.threads, (table,))
 
     def gradient(self) -> Plan:
         """The gradient of the weights."""
@@ -175,12 +229,12 @@ class Layout:
         sums = depthwise.gradient_body(self.item, self.lanes, taps, wide.step)
         end = depthwise.gradient_end(self.item, self.lanes, taps)
         steps = [(sums, values, chunks * self.vectors, 4), (end, values, self.vectors, 0)]
-        tile = f"{self.lanes} channels x {taps} taps"
+        tile = f"{self.lanes} channels x {taps} taps, channels"
         return self.plan(tile, steps, shared + thread * self.threads, (table, pixels))
 
     def plan(self, tile: str, steps: list[Any], workspace: int, kept: tuple[Array, ...]) -> Plan:
         """The program with what it needs."""
         program = Program(steps, int(self.cycles))
         no_bias = np.zeros(self.channels, f"f{self.item}")
-        tile += ", channels in the vectors' lanes"
+        tile += " in the vectors' lanes"
         return Plan(steps[0][0], tile, steps[0][2], workspace, self.threads, self.backward, no_bias, program, kept)

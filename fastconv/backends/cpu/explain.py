@@ -99,11 +99,11 @@ def depthwise_plan(found: depthwise_plans.Plan, useful: float) -> dict[str, Any]
     """That of a depthwise layer, whose multiply-adds take so many cycles at least."""
     return {
         "tile": found.tile,
-        "blocks": "vectors of channels x rows",
+        "blocks": "channels x rows",
         "tasks": found.tasks,
         "threads": found.threads,
         "workspace": found.workspace,
-        "parts": {ARITHMETIC: useful, "channels turned, and loads": found.program.work - useful},
+        "parts": {ARITHMETIC: useful, "copies and loads": found.program.work - useful},
     }
 
 

@@ -1,0 +1,145 @@
+"""Depthwise layers that are filtered plane by plane: right at any border, block and tile, and beside guard pages."""
+
+import numpy as np
+import pytest
+from guarded import Guard, tell
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from vector_widths import each_width, needs_guards, run_script
+
+from fastconv.backends.cpu import convolution as cpu
+from fastconv.backends.cpu import depthwise_plans, machine, workspace
+from fastconv.backends.reference import convolution as reference
+from fastconv.geometry import convolution
+
+BOUND = {"f4": 1e-5, "f8": 1e-13}
+
+
+@st.composite
+def geometries(draw):
+    """Depthwise layers of stride 1: any borders, also those that crop, and columns of taps apart."""
+    channels, dilation = draw(st.integers(2, 9)), (1, draw(st.integers(1, 3)))
+    kernel = draw(st.sampled_from([2, 3, 7])), draw(st.integers(1, 5))
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    padding = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in range(2))
+    size = tuple(max(1, span - sum(p) + draw(st.integers(0, 40))) for span, p in zip(spans, padding, strict=True))
+    return convolution(
+        (draw(st.integers(1, 2)), channels, *size), (channels, 1, *kernel), 1, padding, dilation, channels
+    )
+
+
+def arrays(geometry, dtype):
+    rng = np.random.default_rng(0)
+    shapes = geometry.input_shape, geometry.weight_shape, geometry.output_shape
+    channels = (geometry.in_channels,)
+    return [rng.standard_normal(shape).astype(dtype) for shape in (*shapes, channels, channels)]
+
+
+def both_passes(geometry, dtype, into=np.asarray, empty=np.empty, cache=1 << 15, threads=2, tall=2):
+    """The forward pass and the input gradient of plans for a first-level cache of so many bytes."""
+    x, weight, grad, bias, back_bias = map(into, arrays(geometry, dtype))
+    found = []
+    for backward, (source, start) in enumerate(((x, bias), (grad, back_bias))):
+        shape = geometry.input_shape if backward else geometry.output_shape
+        y = empty(shape, dtype)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(depthwise_plans, "cache_bytes", lambda *_: cache)
+            patch.setattr(depthwise_plans, "SMALL", -1.0)
+            patch.setattr(depthwise_plans, "TALL", tall)  # few tiles to compile
+            patch.setattr(depthwise_plans, "LOW", min(tall, depthwise_plans.LOW))
+            plan = depthwise_plans.Layout(geometry, bool(backward), y.itemsize, threads, 2).planes()
+        assert cpu.run(plan, source, weight, start, y)
+        found.append(y)
+    return found
+
+
+def expected(geometry, dtype):
+    x, weight, grad, bias, back_bias = (array.astype(np.float64) for array in arrays(geometry, dtype))
+    return (
+        reference.convolution(x, weight, bias, geometry),
+        reference.convolution_input_grad(weight, grad, geometry, back_bias),
+    )
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("cache", [1, 4000, 1 << 15])
+@given(geometry=geometries())
+@settings(max_examples=30)
+def test_planes_are_the_reference(dtype, cache, geometry):
+    for found, wanted in zip(both_passes(geometry, dtype, cache=cache), expected(geometry, dtype), strict=True):
+        assert_allclose(found, wanted, rtol=0, atol=BOUND[dtype] * np.abs(wanted).max())
+
+
+@given(geometry=geometries())
+@settings(max_examples=20)
+def test_bits_depend_neither_on_threads_nor_on_blocks(geometry):
+    for one, two, three in zip(
+        both_passes(geometry, "f4", threads=1),
+        both_passes(geometry, "f4", threads=3),
+        both_passes(geometry, "f4", cache=2000),
+        strict=True,
+    ):
+        assert_array_equal(one, two)
+        assert_array_equal(one, three)
+
+
+@needs_guards
+@pytest.mark.parametrize("side", ["before", "after"])
+@given(geometry=geometries())
+@settings(max_examples=15)
+def test_no_byte_outside_of_the_arrays_is_touched(side, geometry):
+    guard = Guard(side)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace, "take", guard.space)
+        patch.setattr(workspace, "give", lambda _: None)
+        found = both_passes(geometry, "f4", guard.fixed, guard.empty, cache=4000)
+    for array, wanted in zip(found, expected(geometry, "f4"), strict=True):
+        assert_allclose(array, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_rows_that_fill_vectors_are_filtered_by_planes():
+    lanes = machine.vectors().lanes(4)
+    for wide, planes in ((lanes, True), (max(1, lanes // 4), False)):
+        geometry = convolution((1, 8, 9, wide), (8, 1, 3, 3), 1, 1, 1, 8)
+        for backward in (False, True):
+            assert depthwise_plans.Layout(geometry, backward, 4, 1, 2).by_planes == planes
+    for stride, dilation, groups in ((2, 1, 8), (1, 2, 8)):
+        geometry = convolution((1, 8, 40, 40), (8, 1, 3, 3), stride, 2, dilation, groups)
+        assert not depthwise_plans.Layout(geometry, False, 4, 1, 2).by_planes
+
+
+def test_weights_that_are_not_finite_reach_what_they_meet():
+    geometry = convolution((1, 3, 20, 20), (3, 1, 3, 3), 1, 1, 1, 3)
+    x, weight, grad, *_ = arrays(geometry, "f4")
+    weight[1, 0, 0, 2] = np.inf
+    with np.errstate(all="ignore"):
+        wanted = reference.convolution_input_grad(weight, grad, geometry)
+        assert_allclose(cpu.convolution_input_grad(weight, grad, geometry), wanted, rtol=1e-4, atol=1e-5)
+        assert_allclose(
+            cpu.convolution(x, weight, None, geometry),
+            reference.convolution(x, weight, None, geometry),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+@each_width
+def test_every_vector_width_is_right(bits):
+    run_script(bits, __file__)
+
+
+def check_layers():
+    """Some layers on this process's vectors: right, and the same bits on one thread and two."""
+    for size, kernel, padding in [((13, 37), (3, 3), 1), ((30, 8), (5, 2), ((1, 2), (0, 3))), ((9, 70), (7, 5), 3)]:
+        geometry = convolution((2, 7, *size), (7, 1, *kernel), 1, padding, 1, 7)
+        for dtype, bound in BOUND.items():
+            found, wanted = both_passes(geometry, dtype, tall=8), expected(geometry, dtype)
+            for array, again, right in zip(found, both_passes(geometry, dtype, threads=1, tall=8), wanted, strict=True):
+                assert_array_equal(array, again)
+                assert np.abs(array - right).max() < bound * np.abs(right).max()
+
+
+if __name__ == "__main__":
+    check_layers()
+    tell("all right")
