@@ -10,6 +10,12 @@ def hashable(value: Any, name: str) -> Any:
     """`value` as ints, strings and tuples of them, so that it can key a cache; anything else is a TypeError."""
     if type(value) is int or isinstance(value, str):
         return value
+    if type(value) is tuple:  # as most often: nothing to convert
+        for item in value:
+            if type(item) is not int:
+                break
+        else:
+            return value
     if hasattr(value, "__iter__"):
         return tuple([hashable(item, name) for item in value])
     try:
