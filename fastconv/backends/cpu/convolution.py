@@ -6,15 +6,19 @@ Index letters: `n` image, `c`/`o` channel in/out, `p` output pixel, `r` filter t
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 from fastconv import threads
 from fastconv.backends.cpu import finite, fourier, outputs, plain, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose, direct_plan
 from fastconv.backends.cpu.channel_sums import channel_sums
-from fastconv.backends.cpu.trimming import trimmed
+from fastconv.backends.cpu.linear import linear, linear_input_grad, linear_weight_grad
+from fastconv.backends.cpu.shortcuts import is_product, trimmed
 from fastconv.geometry import Convolution
-from fastconv.typing import Array
+from fastconv.typing import Array, Shape
+
+PLAIN = ("auto", "direct")  # algorithms that sum as a linear layer does
 
 
 def convolution(
@@ -26,17 +30,16 @@ def convolution(
     out: Array | None = None,
 ) -> Array:
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
+    if is_product(geometry) and algorithm in PLAIN:
+        return given(linear(as_rows(x), as_rows(weight), bias), geometry.output_shape, out)
     y = outputs.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
-        count = threads.get_num_threads()
-        name, plan = route(geometry, "forward", x.itemsize, count, algorithm)
-        if name == "trimmed" and finite.all_finite(weight, count):  # others make NaN of the padding's zeros
-            inner, places = plan
+        count, inner = threads.get_num_threads(), trimmed(geometry) if algorithm in PLAIN else None
+        if inner and finite.all_finite(weight, count):  # others make NaN of the padding's zeros
             y[...] = 0 if bias is None else bias.reshape(-1, *(1,) * (y.ndim - 2))
-            y[places] = convolution(x, weight, bias, inner, algorithm)
+            y[inner[1]] = convolution(x, weight, bias, inner[0], algorithm)
             return y
-        if name == "trimmed":
-            name, plan = "direct", direct_plan(geometry, "forward", x.itemsize, count)
+        name, plan = route(geometry, "forward", x.itemsize, count, algorithm)
         if name == "fft" and fourier.forward(x, weight, bias, y, geometry, count):
             return y
         if name == "winograd" and winograd.forward(x, weight, bias, y, geometry, count):
@@ -57,6 +60,11 @@ def convolution_input_grad(
 
     A bias starts each channel: then it is the transposed convolution, whose output this gradient is.
     """
+    if is_product(geometry) and algorithm in PLAIN:
+        found = given(linear_input_grad(as_rows(weight), as_rows(grad_output)), geometry.input_shape, out)
+        if bias is not None:
+            found += bias.reshape(-1, *(1,) * (found.ndim - 2))
+        return found
     grad_x = outputs.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
         count = threads.get_num_threads()
@@ -75,6 +83,8 @@ def convolution_weight_grad(
     x: Array, grad_output: Array, geometry: Convolution, algorithm: str = "auto", out: Array | None = None
 ) -> Array:
     """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p * stride + r * dilation - padding]."""
+    if is_product(geometry) and algorithm in PLAIN:
+        return given(linear_weight_grad(as_rows(x), as_rows(grad_output)), geometry.weight_shape, out)
     grad_weight = outputs.empty(geometry.weight_shape, x.dtype) if out is None else out
     if not (grad_output.size and grad_weight.size):
         grad_weight[...] = 0
@@ -93,15 +103,22 @@ def convolution_weight_grad(
     return grad_weight
 
 
+def as_rows(array: Array) -> Array:
+    """Each image's or filter's numbers as a row."""
+    return array.reshape(array.shape[0], prod(array.shape[1:]))
+
+
+def given(found: Array, shape: Shape, out: Array | None) -> Array:
+    """An array in this shape, or what it holds in `out`."""
+    if out is None:
+        return found.reshape(shape)
+    out[...] = found.reshape(shape)
+    return out
+
+
 @lru_cache(maxsize=4096)
 def route(geometry: Convolution, which: str, item: int, count: int, algorithm: str) -> tuple[str, Any]:
-    """The algorithm, and the direct one's plan, which takes over where numbers are not finite.
-
-    Where most of a forward pass is nothing but the bias: "trimmed", with the rest's geometry and place.
-    """
-    inner = trimmed(geometry) if which == "forward" else None
-    if inner:
-        return "trimmed", inner
+    """The algorithm, and the direct one's plan, which takes over where numbers are not finite."""
     return choose(geometry, which, item, count, algorithm), direct_plan(geometry, which, item, count)
 
 

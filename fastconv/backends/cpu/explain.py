@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from fastconv.backends.cpu import (
     depthwise_plans,
     fourier,
     launching,
+    linear,
     strips,
     weight_gradient,
     weight_plans,
@@ -27,6 +29,7 @@ from fastconv.backends.cpu.algorithms import direct_plan as planned
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.native import BODY
 from fastconv.backends.cpu.plans import COPY
+from fastconv.backends.cpu.shortcuts import is_product
 from fastconv.backends.cpu.tile_choice import ARITHMETIC
 from fastconv.backends.cpu.winograd_plans import M
 from fastconv.geometry import Convolution
@@ -46,6 +49,8 @@ def plan(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str
     count = threads.get_num_threads()
     name = choose(geometry, which, dtype.itemsize, count, algorithm)
     describe = {"direct": direct_plan, "winograd": winograd_plan, "fft": fourier_plan}[name]
+    if name != "fft" and is_product(geometry):
+        name, describe = "direct", product_plan
     found = describe(geometry, which, dtype.itemsize, min(count, launching.LIMIT))
     share = -(-found["tasks"] // found["threads"]) / found["tasks"]  # the last round of tasks may leave threads idle
     parts = {part: cycles * share / roofs.cycles_a_second() for part, cycles in found.pop("parts").items() if cycles}
@@ -63,6 +68,8 @@ def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm:
         return ""
     count, item = threads.get_num_threads(), dtype.itemsize
     name = choose(geometry, which, item, count, algorithm)
+    if name != "fft" and is_product(geometry):
+        return "that of a linear layer"
     if name == "fft":
         return f"that of {transforms().__name__}, and of NumPy's matrix product"
     direct = planned(geometry, which, item, count)
@@ -92,6 +99,27 @@ def direct_plan(geometry: Convolution, which: str, item: int, count: int) -> dic
         "threads": found.threads,
         "workspace": found.workspace,
         "parts": {name: cycles * scale for name, cycles in tile.parts.items()} | {COPIES: COPY * found.copied},
+    }
+
+
+def product_plan(geometry: Convolution, which: str, item: int, count: int) -> dict[str, Any]:
+    """That of a convolution with filters as large as the images: a product of matrices."""
+    rows, columns = geometry.batch, geometry.out_channels
+    depth, workspace = geometry.in_channels * prod(geometry.kernel_size), 0
+    if which == "forward":
+        found = linear.forward(rows, columns, depth, item, count)
+        program, used, workspace = found.program, found.threads, found.workspace
+    elif which == "input_grad":
+        program, used = linear.input_grad(rows, depth, columns, item, count)
+    else:
+        program, used, workspace = linear.weight_grad(columns, depth, rows, item, count)
+    return {
+        "tile": "a product of matrices, as in a linear layer",
+        "blocks": f"{rows} x {columns} x {depth}",
+        "tasks": int(program.table[-1, 2]),
+        "threads": used,
+        "workspace": workspace,
+        "parts": {ARITHMETIC: geometry.flops / (4 * vectors().lanes(item))},
     }
 
 

@@ -1,4 +1,4 @@
-"""Convolutions of which most outputs see nothing but padding: those are the bias, and only the others are summed."""
+"""Convolutions that are less than they look: most outputs see nothing but padding, or there is one output alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,23 @@ SHARE = 2  # times the outputs that see the input, where it is no more than all 
 
 
 @lru_cache(maxsize=4096)
+def is_product(geometry: Convolution) -> bool:
+    """Whether the filters are as large as the images, so that all passes are those of a linear layer."""
+    return (
+        geometry.groups == 1
+        and geometry.input_size == geometry.kernel_size
+        and set(geometry.output_size) == {1}
+        and set(geometry.padding) == {(0, 0)}
+        and all(d == 1 or k == 1 for d, k in zip(geometry.dilation, geometry.kernel_size, strict=True))
+    )
+
+
+@lru_cache(maxsize=4096)
 def trimmed(geometry: Convolution) -> tuple[Convolution, tuple[slice, ...]] | None:
-    """The geometry of the outputs that see the input, and where they lie; None where it is not worth it."""
+    """The geometry of the outputs that see the input, and where they lie; the others are the bias.
+
+    None where it is not worth it.
+    """
     sizes, padding, places = [], [], []
     for h, p, s, k, d, (before, _) in zip(
         geometry.input_size, geometry.output_size, geometry.stride, geometry.kernel_size, geometry.dilation,
