@@ -14,11 +14,9 @@ from fastconv.backends.cpu import finite, fourier, outputs, plain, winograd, wor
 from fastconv.backends.cpu.algorithms import choose, direct_plan
 from fastconv.backends.cpu.channel_sums import channel_sums
 from fastconv.backends.cpu.linear import linear, linear_input_grad, linear_weight_grad
-from fastconv.backends.cpu.shortcuts import is_product, trimmed
+from fastconv.backends.cpu.shortcuts import PLAIN, is_product, trimmed
 from fastconv.geometry import Convolution
 from fastconv.typing import Array, Shape
-
-PLAIN = ("auto", "direct")  # algorithms that sum as a linear layer does
 
 
 def convolution(
@@ -36,7 +34,7 @@ def convolution(
     if y.size:
         count, inner = threads.get_num_threads(), trimmed(geometry) if algorithm in PLAIN else None
         if inner and finite.all_finite(weight, count):  # others make NaN of the padding's zeros
-            y[...] = 0 if bias is None else bias.reshape(-1, *(1,) * (y.ndim - 2))
+            y[...] = 0 if bias is None else by_channel(bias, y)
             y[inner[1]] = convolution(x, weight, bias, inner[0], algorithm)
             return y
         name, plan = route(geometry, "forward", x.itemsize, count, algorithm)
@@ -63,7 +61,7 @@ def convolution_input_grad(
     if is_product(geometry) and algorithm in PLAIN:
         found = given(linear_input_grad(as_rows(weight), as_rows(grad_output)), geometry.input_shape, out)
         if bias is not None:
-            found += bias.reshape(-1, *(1,) * (found.ndim - 2))
+            found += by_channel(bias, found)
         return found
     grad_x = outputs.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
@@ -106,6 +104,11 @@ def convolution_weight_grad(
 def as_rows(array: Array) -> Array:
     """Each image's or filter's numbers as a row."""
     return array.reshape(array.shape[0], prod(array.shape[1:]))
+
+
+def by_channel(bias: Array, y: Array) -> Array:
+    """A number for each channel, in a form that fits y."""
+    return bias.reshape(-1, *(1,) * (y.ndim - 2))
 
 
 def given(found: Array, shape: Shape, out: Array | None) -> Array:

@@ -29,7 +29,7 @@ from fastconv.backends.cpu.algorithms import direct_plan as planned
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.native import BODY
 from fastconv.backends.cpu.plans import COPY
-from fastconv.backends.cpu.shortcuts import is_product
+from fastconv.backends.cpu.shortcuts import PLAIN, is_product
 from fastconv.backends.cpu.tile_choice import ARITHMETIC
 from fastconv.backends.cpu.winograd_plans import M
 from fastconv.geometry import Convolution
@@ -49,7 +49,7 @@ def plan(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str
     count = threads.get_num_threads()
     name = choose(geometry, which, dtype.itemsize, count, algorithm)
     describe = {"direct": direct_plan, "winograd": winograd_plan, "fft": fourier_plan}[name]
-    if name != "fft" and is_product(geometry):
+    if algorithm in PLAIN and is_product(geometry):
         name, describe = "direct", product_plan
     found = describe(geometry, which, dtype.itemsize, min(count, launching.LIMIT))
     share = -(-found["tasks"] // found["threads"]) / found["tasks"]  # the last round of tasks may leave threads idle
@@ -68,7 +68,7 @@ def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm:
         return ""
     count, item = threads.get_num_threads(), dtype.itemsize
     name = choose(geometry, which, item, count, algorithm)
-    if name != "fft" and is_product(geometry):
+    if algorithm in PLAIN and is_product(geometry):
         return "that of a linear layer"
     if name == "fft":
         return f"that of {transforms().__name__}, and of NumPy's matrix product"

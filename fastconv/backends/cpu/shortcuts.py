@@ -8,6 +8,7 @@ from math import prod
 
 from fastconv.geometry import Convolution
 
+PLAIN = ("auto", "direct")  # the algorithms, as they are asked for, that may take them
 SHARE = 2  # times the outputs that see the input, where it is no more than all outputs, the others are left out
 
 
