@@ -72,9 +72,9 @@ class Optimizer(ABC):
             if isinstance(value, np.ndarray) if there else placement.on_gpu(value):
                 kept[name] = placement.to_device(value) if there else aligned_copy(placement.to_host(value))
 
-    def _moments(self) -> list[str]:
-        """The names of the arrays that are kept for each parameter."""
-        return [name for name, value in self._empty(np.empty(0)).items() if isinstance(value, np.ndarray)]
+    def _moments(self) -> tuple[str, ...]:
+        """The names of the arrays that a program needs for each parameter; asked at each step, so made at none."""
+        return ()
 
     def _update(self, update: Callable[..., None], first: bool) -> bool:
         """Move all parameters by the backend's program; False if they can't be moved together."""
@@ -200,8 +200,8 @@ class SGD(Optimizer):
             )
         super().__init__(parameters, lr, **numbers, nesterov=bool(nesterov))
 
-    def _moments(self) -> list[str]:
-        return super()._moments() if self._numbers["momentum"] != 0 else []
+    def _moments(self) -> tuple[str, ...]:
+        return ("velocity",) if self._numbers["momentum"] != 0 else ()
 
     def _update(self, update: Callable[..., None], first: bool) -> bool:
         n = self._numbers
@@ -282,6 +282,9 @@ class Adam(Optimizer):
             eps=checks.at_least(eps, "eps", 0),
             weight_decay=checks.at_least(weight_decay, "weight_decay", 0),
         )
+
+    def _moments(self) -> tuple[str, ...]:
+        return "mean", "square"
 
     def _update(self, update: Callable[..., None], first: bool) -> bool:
         n, step = self._numbers, self._kept[0]["step"]
