@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from fastconv.backends.cpu import depthwise_plans, plans, weight_plans, winograd
+from fastconv.backends.cpu import depthwise_plans, plans, pointwise_plans, weight_plans, winograd
 from fastconv.geometry import Convolution
 
 SINGLE = 4  # bytes: Winograd's error is within 1e-5 in float32 alone, and worth it there
@@ -33,10 +33,12 @@ def choose(geometry: Convolution, which: str, item: int, threads: int, algorithm
 @lru_cache(maxsize=4096)
 def direct_plan(
     geometry: Convolution, which: str, item: int, threads: int
-) -> plans.Plan | weight_plans.WeightPlan | depthwise_plans.Plan:
+) -> plans.Plan | pointwise_plans.Plan | weight_plans.WeightPlan | depthwise_plans.Plan:
     """The direct algorithm's plan, whose program's `work` is in cycles."""
     if depthwise_plans.suits(geometry, which, item):
         return depthwise_plans.planned(geometry, which, item, threads)
     if which == "weight_grad":
         return weight_plans.planned(geometry, item, threads)
-    return plans.planned(geometry, which == "input_grad", item, threads)
+    backward = which == "input_grad"
+    found = pointwise_plans.planned(geometry, backward, item, threads)
+    return found or plans.planned(geometry, backward, item, threads)

@@ -15,6 +15,7 @@ from fastconv.backends.cpu import (
     fourier,
     launching,
     linear,
+    pointwise_plans,
     strips,
     weight_gradient,
     weight_plans,
@@ -84,6 +85,9 @@ def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm:
 def direct_plan(geometry: Convolution, which: str, item: int, count: int) -> dict[str, Any]:
     """That of the direct algorithm."""
     found = planned(geometry, which, item, count)
+    if isinstance(found, pointwise_plans.Plan):
+        names = "tile", "blocks", "tasks", "threads", "workspace", "parts"
+        return {name: getattr(found, name) for name in names}
     if isinstance(found, depthwise_plans.Plan):
         return depthwise_plan(found, geometry.flops / (4 * vectors().lanes(item)))
     if isinstance(found, weight_plans.WeightPlan):

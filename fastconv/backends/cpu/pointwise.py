@@ -1,0 +1,194 @@
+"""Convolution by filters of a single tap, where an image has many pixels: a product of matrices.
+
+y[n, o, p] = bias[o] + sum over c of weight[o, c] x[n, c, p], pixels in the lanes. A task is a block of some tiles of an
+image's pixels, and a share of the filters. The first filters' tiles load the pixels where they lie, a channel far from
+the next, and leave them behind each other for the others. All fetch the next block, a few lines at a time: many at once
+would hold up the loads, and the processor does not expect them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from numba import njit
+
+from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.machine import LINE
+from fastconv.backends.cpu.moves import clear_numbers, copy_numbers, turn_block
+from fastconv.backends.cpu.native import body, word
+from fastconv.backends.cpu.vectors import I8, READ, Emit, Value, instruction
+
+# A plan's words: groups; channels, filters and pixels of a group; tiles and blocks of pixels; panels and shares of the
+# filters; channels' rows that are fetched at each step between a tile's parts;
+GROUPS, CHANNELS, FILTERS, PIXELS, TILES, BLOCKS, PANELS, SHARES, FETCHED = range(9)
+# bytes of a panel of filters, of a thread's part of the workspace and before it; and in the weights from a filter, a
+# channel and a group to the next.
+PANEL_BYTES, PER_THREAD, SHARED, FILTER_STEP, CHANNEL_STEP, GROUP_STEP = range(9, 15)
+PLACES = 15
+
+
+@instruction(6)
+def points_tile(
+    e: Emit,
+    filters: int,
+    vectors: int,
+    packs: int,
+    whole: int,
+    x: Value,
+    x_row: Value,
+    own: Value,
+    weights: Value,
+    depth: Value,
+    bias: Value,
+    y: Value,
+    y_row: Value,
+    valid: Value,
+    columns: Value,
+    ahead: Value,
+    ahead_row: Value,
+    fetched: Value,
+) -> None:
+    """y[f, :] = bias[f] + sum over k < depth of weights[k, f] * x[k, :], for `columns` pixels, all that there can be if
+    `whole`.
+
+    A tile that `packs` leaves the pixels at `own`, row behind row. So many rows of other pixels, `ahead`, are fetched
+    before each of `filters` parts of the sum. Of the filters only `valid` are there; the others write where the last
+    one does, before it.
+    """
+    width = e.lanes * e.item
+    masks = [e.first(e.lanes) if whole else e.leading(e.b.sub(columns, e.long(v * e.lanes))) for v in range(vectors)]
+    limit = e.b.sub(valid, e.long(1))
+    chosen = [e.least(f, limit) for f in range(filters)]
+
+    def step(k: Value, carried: list[Value]) -> list[Value]:
+        line, place, numbers, *sums = carried
+        if packs and not whole:
+            row = [e.masked_load(mask, line, v * width) for v, mask in enumerate(masks)]
+        else:
+            row = [e.load(line, v * width) for v in range(vectors)]
+        for v, pixels in enumerate(row if packs else []):
+            e.store(pixels, place, v * width)
+        following: list[Value] = []
+        for f in range(filters):
+            weight = e.splat(e.number(numbers, f * e.item))
+            following += [e.fma(weight, pixels, sums[len(following) + v]) for v, pixels in enumerate(row)]
+        place = e.at(place, vectors * width) if packs else place
+        return [e.at(line, x_row), place, e.at(numbers, filters * e.item), *following]
+
+    def fetch(_: Value, places: list[Value]) -> list[Value]:
+        for offset in range(0, vectors * width, LINE):
+            e.fetch(e.element(places[0], offset, I8), READ, 2)
+        return [e.at(places[0], ahead_row)]
+
+    def part(_: Value, carried: list[Value]) -> list[Value]:
+        place, *rest = carried
+        return [*e.loop(fetched, [place], fetch), *e.loop(each, rest, step)]
+
+    each = e.b.udiv(depth, e.long(filters))
+    start = [e.splat(e.number(e.at(bias, (f, e.long(e.item))))) for f in chosen for _ in range(vectors)]
+    _, *carried = e.loop(filters, [ahead, x, own, weights, *start], part)
+    _, _, _, *sums = e.loop(e.b.sub(depth, e.b.mul(each, e.long(filters))), carried, step)
+    for f in reversed(range(filters)):
+        for v, mask in enumerate(masks):
+            total, place = sums[f * vectors + v], e.at(y, (chosen[f], y_row))
+            if whole:
+                e.store(total, place, v * width)
+            else:
+                e.masked_store(total, mask, place, v * width)
+
+
+@cache
+def points_body(item: int, lanes: int, filters: int, vectors: int, rest: int) -> Any:
+    """The sums. An image's last tile has `rest` vectors, or as many as the others if that is 0."""
+    across = vectors * lanes
+
+    @njit
+    def tiles(plan, packs, x, own, begin, end, weights, bias, y, valid, ahead, fetched):  # type: ignore[no-untyped-def]
+        """A panel's tiles of a block; x, y and what is ahead are those of its first pixel."""
+        channels, pixels = word(plan, CHANNELS), word(plan, PIXELS)
+        row = pixels * item
+        for tile in range(begin, end):
+            shift = (tile - begin) * across * item
+            at, place, packed = x + shift, y + shift, own + shift * channels
+            left = pixels - tile * across
+            if left >= across:
+                if packs:
+                    points_tile(
+                        item, lanes, filters, vectors, 1, 1, at, row, packed, weights, channels, bias, place, row,
+                        valid, across, ahead + shift, row, fetched,
+                    )  # fmt: skip
+                else:
+                    points_tile(
+                        item, lanes, filters, vectors, 0, 1, packed, across * item, 0, weights, channels, bias, place,
+                        row, valid, across, ahead + shift, row, fetched,
+                    )  # fmt: skip
+            elif packs:
+                points_tile(
+                    item, lanes, filters, rest, 1, 0, at, row, packed, weights, channels, bias, place, row, valid,
+                    left, ahead + shift, row, fetched,
+                )  # fmt: skip
+            else:
+                points_tile(
+                    item, lanes, filters, rest, 0, 0, packed, rest * lanes * item, 0, weights, channels, bias, place,
+                    row, valid, left, ahead + shift, row, fetched,
+                )  # fmt: skip
+
+    @body
+    def points(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        """Tasks in the order (image, group, block of pixels, share of the filters)."""
+        channels, many, row = word(plan, CHANNELS), word(plan, FILTERS), word(plan, PIXELS) * item
+        blocks, panels, shares = word(plan, BLOCKS), word(plan, PANELS), word(plan, SHARES)
+        own = word(arrays, s.WORKSPACE) + word(plan, SHARED) + thread * word(plan, PER_THREAD)
+        for task in range(first, end):
+            share, block, image = task % shares, task // shares % blocks, task // shares // blocks
+            begin, stop = block * word(plan, TILES) // blocks, (block + 1) * word(plan, TILES) // blocks
+            group = image % word(plan, GROUPS)
+            x = word(arrays, s.X) + image * channels * row + begin * across * item
+            ahead = x + (stop - begin) * across * item
+            if block + 1 == blocks:
+                ahead = word(arrays, s.X) + (image + 1) * channels * row
+            y = word(arrays, s.Y) + image * many * row + begin * across * item
+            low, high = share * panels // shares, (share + 1) * panels // shares
+            for panel in range(low, high):
+                number = panel * filters
+                weights = word(arrays, s.WORKSPACE) + (group * panels + panel) * word(plan, PANEL_BYTES)
+                bias = word(arrays, s.BIAS) + (group * many + number) * item
+                done = (panel - low) * word(plan, FETCHED) * filters
+                packs = panel == low and (task == first or share == 0)
+                tiles(
+                    plan, packs, x, own, begin, stop, weights, bias, y + number * row, min(filters, many - number),
+                    ahead + done * row, word(plan, FETCHED) if done < channels else 0,
+                )  # fmt: skip
+
+    return points
+
+
+@cache
+def pack_body(item: int, lanes: int, filters: int) -> Any:
+    """Panels of filters: (channels, filters), zeros for those that are not there. A task is a panel."""
+
+    @body
+    def pack(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        channels, panels = word(plan, CHANNELS), word(plan, PANELS)
+        filter_step, channel_step = word(plan, FILTER_STEP), word(plan, CHANNEL_STEP)
+        for task in range(first, end):
+            number = task % panels * filters
+            valid = min(filters, word(plan, FILTERS) - number)
+            source = word(arrays, s.WEIGHT) + task // panels * word(plan, GROUP_STEP) + number * filter_step
+            target = word(arrays, s.WORKSPACE) + task * word(plan, PANEL_BYTES)
+            if channel_step == item:
+                for k in range(0, channels, lanes):
+                    for f in range(0, filters, lanes):
+                        turn_block(
+                            item, lanes, source + k * item + f * filter_step, filter_step, max(0, valid - f),
+                            min(lanes, channels - k), target + (k * filters + f) * item, filters * item,
+                            min(lanes, filters - f),
+                        )  # fmt: skip
+            else:
+                if valid < filters:
+                    clear_numbers(item, lanes, channels * filters, target)
+                for k in range(channels):
+                    copy_numbers(item, lanes, source + k * channel_step, valid, target + k * filters * item)
+
+    return pack

@@ -1,0 +1,138 @@
+"""Plans of convolution by filters of a single tap, where an image has many pixels; see pointwise.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.cpu import pointwise
+from fastconv.backends.cpu.layout import up
+from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, vectors
+from fastconv.backends.cpu.native import Program
+from fastconv.backends.cpu.tile_choice import ARITHMETIC, ENDS, IDLE, LOADS, PACKED, Sum, described
+from fastconv.geometry import Convolution
+from fastconv.typing import Array
+
+MANY = 512  # pixels of an image from which on
+BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
+AGAIN = 0.5  # panels' time that packing a block's pixels takes
+SMALL = 30_000.0  # cycles of a whole call below which one thread does it
+PARTS = 8  # of each thread's tasks, for balance
+STEP, END, PACK = 0.25, 4.0, 1.2  # cycles that a load of a step adds, a vector's sum takes, and packing a weight
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A program with what it needs and what it is."""
+
+    kernel: Any  # the body with the tile
+    tile: str
+    blocks: str
+    tasks: int
+    workspace: int
+    threads: int
+    parts: dict[str, float]  # cycles, by what needs them
+    no_bias: Array
+    program: Program
+    finite_weights: bool = False  # there is no padding that weights must not meet
+
+
+def suits(sum_: Sum) -> bool:
+    """Whether a sum over single pixels, in place, has the pixels and the filters that make it worth packing both."""
+    pixels, point = sum_.axes[2], (((0, 0),),)
+    in_place = prod(sum_.kernel) == 1 and all(a.count == 1 for a in sum_.axes[:2])
+    in_place = in_place and all(a.phases == point and a.step == 1 and a.source == a.target for a in sum_.axes)
+    return in_place and pixels.count >= MANY and sum_.filters >= 16 and sum_.channels >= 16
+
+
+@lru_cache(maxsize=1024)
+def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> Plan | None:
+    """The plan of a geometry's forward pass or input gradient, if it is such a sum."""
+    sum_ = described(geometry, backward, item)
+    return build(sum_, threads, vectors()) if suits(sum_) else None
+
+
+def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
+    """Choose tiles and blocks, and write the program."""
+    item, lanes, channels, pixels = sum_.item, registers.lanes(sum_.item), sum_.channels, sum_.axes[2].count
+    filters, wide = (8, 3) if registers.registers > 16 else (4, 3)
+    across = wide * lanes
+    tiles, panels = -(-pixels // across), -(-sum_.filters // filters)
+    rest = -(-(pixels % across) // lanes)
+    images = sum_.images * sum_.groups
+    parts = cycles(sum_, filters, wide, lanes)
+    work = sum(parts.values())
+    used = threads if work > SMALL else 1
+    blocks, shares = split(images, tiles, panels, max(1, BLOCK // (channels * across * item)), used)
+    panel_bytes = up(channels * filters * item, LINE) + LINE
+    shared = up(sum_.groups * panels * panel_bytes, PAGE)
+    own = up(-(-tiles // blocks) * channels * across * item, PAGE) + LINE
+    values = {
+        pointwise.GROUPS: sum_.groups,
+        pointwise.CHANNELS: channels,
+        pointwise.FILTERS: sum_.filters,
+        pointwise.PIXELS: pixels,
+        pointwise.TILES: tiles,
+        pointwise.BLOCKS: blocks,
+        pointwise.PANELS: panels,
+        pointwise.SHARES: shares,
+        pointwise.FETCHED: -(-channels // (max(1, panels // shares) * filters)),
+        pointwise.PANEL_BYTES: panel_bytes,
+        pointwise.PER_THREAD: own,
+        pointwise.SHARED: shared,
+        pointwise.FILTER_STEP: sum_.filter_step,
+        pointwise.CHANNEL_STEP: sum_.channel_step,
+        pointwise.GROUP_STEP: sum_.group_step,
+    }
+    words = [values[place] for place in range(pointwise.PLACES)]
+    kernel = pointwise.points_body(item, lanes, filters, wide, rest or wide)
+    tasks = images * blocks * shares
+    steps = [
+        (pointwise.pack_body(item, lanes, filters), words, sum_.groups * panels, 4 * (used > 1)),
+        (kernel, words, tasks, PARTS),
+    ]
+    return Plan(
+        kernel=kernel,
+        tile=f"{filters} filters x {across} pixels, pixels in the vectors' lanes",
+        blocks=f"{blocks} of pixels x {shares} of the filters, which are {panels} tiles",
+        tasks=tasks,
+        workspace=shared + own * used,
+        threads=used,
+        parts=parts,
+        no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
+        program=Program(steps, int(work)),
+    )
+
+
+def split(images: int, tiles: int, panels: int, most: int, threads: int) -> tuple[int, int]:
+    """Blocks of an image's tiles, of so many at most, and shares of the panels: those with which no thread waits."""
+    least = -(-tiles // most)
+    if threads == 1:
+        return least, 1
+
+    def slowest(found: tuple[int, int]) -> float:
+        blocks, shares = found
+        rounds = -(-images * blocks * shares // threads)
+        return rounds * -(-tiles // blocks) * (-(-panels // shares) + AGAIN)
+
+    return min(product(range(least, min(tiles, 4 * least + threads) + 1), (1, 2, 4)), key=slowest)
+
+
+def cycles(sum_: Sum, filters: int, wide: int, lanes: int) -> dict[str, float]:
+    """What a thread alone would take, by what takes it."""
+    images, channels, pixels = sum_.images * sum_.groups, sum_.channels, sum_.axes[2].count
+    panels, rows = -(-sum_.filters // filters), -(-pixels // lanes)
+    sums = images * panels * filters * rows
+    useful = images * sum_.filters * pixels * channels / (2 * lanes)
+    return {
+        ARITHMETIC: useful,
+        IDLE: sums * channels / 2 - useful,
+        LOADS: sums * channels * STEP * (filters + wide) / (filters * wide),
+        ENDS: sums * END,
+        PACKED: sum_.groups * channels * sum_.filters * PACK + images * channels * rows * 2.0,
+    }
