@@ -21,6 +21,7 @@ from fastconv.typing import Array
 
 NARROW = 16  # bytes of which a strip's row has a multiple, where its pixels are loaded as single numbers
 RUN = 16  # small groups, or images, of a task at most
+TOGETHER = 2048  # bytes from a channel to the next up to which the processor expects what is loaded
 COPIED = 32  # filters of a group for which a copy of the input pays that is aligned and lies together
 GRAIN = 40_000.0  # cycles below which a task is not split further
 PARTS = 4  # tasks of each thread, for balance
@@ -70,8 +71,9 @@ class Layout:
         self.sum, self.tile, self.lanes = sum_, tile, lanes
         self.phases = [len(a.phases) for a in sum_.axes]
         self.buffered = prod(self.phases) > 1
-        self.in_place = all(a.inside for a in sum_.axes) and sum_.axes[2].step == 1 and sum_.filters < COPIED
         self.panels = -(-sum_.filters // tile.filters)
+        self.inside = all(a.inside for a in sum_.axes)
+        self.in_place = self.inside and sum_.axes[2].step == 1 and (sum_.filters < COPIED or self.together)
         self.heavy = sum_.weights > sum_.channels * self.source_channel  # then a share has less to move than a block
         repeats = sum_.images * sum_.groups * sum_.axes[0].count
         self.cycles = tile.cycles * sum_.images * sum_.groups * prod(self.phases) * sum_.axes[0].count
@@ -220,6 +222,12 @@ class Layout:
         return -(-taps // -(-taps // most))
 
     @property
+    def together(self) -> bool:
+        """Whether single taps' pixels lie near each other as they are; loaded in vectors, copies had better align."""
+        near = self.source_channel <= TOGETHER and self.source_channel * self.sum.channels <= self.limit()
+        return near and prod(self.sum.kernel) == 1 and self.tile.kind == "filters"
+
+    @property
     def source_channel(self) -> int:
         """Bytes of a channel of the source."""
         return prod(a.source for a in self.sum.axes) * self.sum.item
@@ -290,7 +298,7 @@ class Layout:
         alone = packed and sum_.images * sum_.axes[0].count * self.row_blocks * self.column_blocks == 1
         values = self.words(strip, phases) | self.places(strip, int(phases[:, 0].max()), alone)
         kernel = self.panel_body()
-        careful = sum_.gaps and not self.in_place
+        careful = sum_.gaps and not self.inside
         packing = self.packing(phases, int(careful)) if packed else None
         values |= {s.PANEL_CODE: code(kernel), s.PACK_CODE: 0, s.PACK_PLAN: 0}
         if packing and alone:
