@@ -23,10 +23,12 @@ TURN = 6.0  # cycles to turn a vector, in or out
 COLUMNS = 8  # pixels of a tile at most
 TAPS = 9  # of a tile that sums over pixels
 SQUARES = 8  # turned together at most, where lines are short
-NARROW = 2  # times a row's pixels must fill a vector for planes to be filtered one by one
+NARROW = 3  # times a row's pixels must fill a vector for planes to be filtered one by one
 PLANE = 0.7  # cycles of a tap, and of a copy, for a vector of a plane's pixels
 TALL, LOW = 8, 4  # rows of a plane's tile, at most: less where several lie side by side, or too many lines are written
 TASKS = 8  # of a weight gradient, whose blocks, and so its bits, must not depend on the number of threads
+FEW = 9  # taps whose weights stay in registers all together
+PARTS = 4  # tasks of each thread, at least
 CHUNKS = 16  # of the sums over pixels, where there are few channels
 
 
@@ -169,7 +171,7 @@ class Layout:
         rows = len(high.phases[0])
         return (
             deep.source == deep.target == len(deep.shifts) == 1
-            and all(axis.step == len(axis.phases) == 1 for axis in self.axes)
+            and all(len(axis.phases) == 1 and axis.step <= 2 for axis in self.axes)
             and high.shifts[-1] - high.shifts[0] + 1 == rows
             and 1 < rows <= depthwise_planes.MOST
             and NARROW * wide.target >= self.lanes
@@ -180,34 +182,36 @@ class Layout:
         _, high, wide = self.axes
         rows_of_taps = [r for r, _ in sorted(high.phases[0], key=lambda tap: tap[1])]
         taps, across = len(rows_of_taps), wide.phases[0]
-        vectors = 1 if wide.target <= self.lanes else 2
-        columns = up(wide.target, vectors * self.lanes) + wide.shifts[-1] - wide.shifts[0]
-        pitch, cache = up(columns * self.item, LINE), cache_bytes(1, 1 << 15) // 2
-        blocks = -(-high.target // max(1, cache // pitch - taps + 1))
-        rows = -(-high.target // blocks)
-        plane = (rows + taps - 1) * pitch
+        shifts = [shift for _, shift in across]
+        some = len(across) if taps * len(across) <= FEW and np.all(np.diff(shifts) == 1) else 1
+        vectors = 1 if wide.target <= self.lanes or wide.step > 1 else 2
         weights = [[(r * len(across) + t) * self.item for r in rows_of_taps] for t, _ in across]
-        shifts = [(shift - wide.shifts[0]) * self.item for _, shift in across]
-        table = np.array([[shift, *found] for shift, found in zip(shifts, weights, strict=True)], np.int64)
-        room = (machine.vectors().registers - 1 - taps - vectors) // vectors
-        tallest = min(room, high.target // blocks, TALL if wide.target <= vectors * self.lanes else LOW)
-        tile = min(range(1, tallest + 1), key=lambda r: (-(-rows // r) * (r + taps), -r))
+        table = np.array([[shift, *found] for (_, shift), found in zip(across, weights, strict=True)], np.int64)
         each = high.target * -(-wide.target // self.lanes)  # vectors of a plane
         self.cycles = PLANE * self.images * self.channels * each * (self.taps + 4)
-        share = -(-self.images * self.channels * blocks // (4 * self.threads)) if self.threads > 1 else self.channels
-        together = max(1, min(cache // plane, share, self.channels))
+        planes, wanted = self.images * self.channels, PARTS * self.threads if self.threads > 1 else 1
+        blocks = max(1, min(high.target // TALL, -(-wanted // planes)))
+        rows = -(-high.target // blocks)
+        alone = wide.target > vectors * self.lanes  # then a plane is gone through several times
+        share = planes * blocks // (8 * wanted) if self.threads > 1 else self.channels
+        together = 1 if alone else max(1, min(share, self.channels))
+        room = (machine.vectors().registers - 2 - taps * some - vectors * wide.step) // vectors
+        tallest = min(room, high.target // blocks, LOW * high.step if alone else TALL)
+        tile = min(range(1, tallest + 1), key=lambda r: (-(-rows // r) * (r * high.step + taps), -r))
         sets = -(-self.channels // together)
-        thread = up(together * plane, PAGE) + LINE
+        thread = up((vectors * wide.step + 1) * self.width, PAGE) + LINE
         values = {
             "CHANNELS": self.channels, "HEIGHT": high.source, "WIDTH": wide.source, "OUT_HEIGHT": high.target,
-            "OUT_WIDTH": wide.target, "TOP": high.shifts[0], "LEFT": wide.shifts[0], "ACROSS": len(across),
-            "TABLE": table.ctypes.data, "BLOCKS": blocks, "TOGETHER": together, "SETS": sets, "SPAN": columns,
-            "PITCH": pitch, "PLANE": plane, "CHECKED": int(self.backward), "SHARED": PAGE, "PER_THREAD": thread,
+            "OUT_WIDTH": wide.target, "TOP": high.shifts[0], "ACROSS": len(across), "TABLE": table.ctypes.data,
+            "BLOCKS": blocks, "TOGETHER": together, "SETS": sets, "CHECKED": int(self.backward), "SHARED": PAGE,
+            "PER_THREAD": thread,
         }  # fmt: skip
         words = [0] * depthwise_planes.WORDS
         for name, value in values.items():
             words[getattr(depthwise_planes, name)] = value
-        kernel = depthwise_planes.planes_body(self.item, self.lanes, tile, vectors, taps)
+        kernel = depthwise_planes.planes_body(
+            self.item, self.lanes, tile, vectors, taps, high.step, wide.step, some
+        )
         described = f"{tile} rows x {vectors} vectors of {self.lanes} pixels, pixels"
         steps = [(kernel, words, self.images * sets * blocks, 4)]
         return self.plan(described, steps, PAGE + thread * self.threads, (table,))
