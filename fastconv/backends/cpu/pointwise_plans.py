@@ -81,7 +81,7 @@ def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
         pointwise.BLOCKS: blocks,
         pointwise.PANELS: panels,
         pointwise.SHARES: shares,
-        pointwise.FETCHED: -(-channels // (max(1, panels // shares) * filters)),
+        pointwise.FETCHED: -(-channels // (panels // shares * filters)),
         pointwise.PANEL_BYTES: panel_bytes,
         pointwise.PER_THREAD: own,
         pointwise.SHARED: shared,
@@ -120,7 +120,8 @@ def split(images: int, tiles: int, panels: int, most: int, threads: int) -> tupl
         rounds = -(-images * blocks * shares // threads)
         return rounds * -(-tiles // blocks) * (-(-panels // shares) + AGAIN)
 
-    return min(product(range(least, min(tiles, 4 * least + threads) + 1), (1, 2, 4)), key=slowest)
+    shares = [count for count in (1, 2, 4) if count <= panels]
+    return min(product(range(least, min(tiles, 4 * least + threads) + 1), shares), key=slowest)
 
 
 def cycles(sum_: Sum, filters: int, wide: int, lanes: int) -> dict[str, float]:

@@ -1,0 +1,148 @@
+"""Convolution by single taps over many pixels: right at any size and block, on any threads, and beside guard pages."""
+
+import numpy as np
+import pytest
+from guarded import Guard, tell
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from vector_widths import each_width, needs_guards, run_script
+
+import fastconv as fc
+from fastconv.backends.cpu import algorithms, pointwise_plans, workspace
+from fastconv.backends.cpu import convolution as cpu
+from fastconv.backends.reference import convolution as reference
+from fastconv.geometry import convolution
+
+BOUND = {"f4": 1e-5, "f8": 1e-13}
+
+
+@st.composite
+def geometries(draw):
+    """Layers of single taps: images of any rank, groups, and filters that fill no tile."""
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    channels, filters = draw(st.integers(1, 40)) * groups, draw(st.integers(1, 40)) * groups
+    size = draw(st.sampled_from([(1,), (13,), (47,), (48,), (7, 15), (130,), (3, 5, 11), (29, 31)]))
+    shape = draw(st.integers(1, 3)), channels, *size
+    return convolution(shape, (filters, channels // groups, *(1,) * len(size)), 1, 0, 1, groups)
+
+
+def arrays(geometry, dtype):
+    rng = np.random.default_rng(0)
+    shapes = geometry.input_shape, geometry.weight_shape, geometry.output_shape
+    sizes = (geometry.out_channels,), (geometry.in_channels,)
+    return [rng.standard_normal(shape).astype(dtype) for shape in (*shapes, *sizes)]
+
+
+def both_passes(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, block=4000):
+    """The forward pass and the input gradient of plans for blocks of so many bytes."""
+    x, weight, grad, bias, back_bias = map(into, arrays(geometry, dtype))
+    found = []
+    for backward, (source, start) in enumerate(((x, bias), (grad, back_bias))):
+        y = empty(geometry.input_shape if backward else geometry.output_shape, dtype)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pointwise_plans, "BLOCK", block)
+            patch.setattr(pointwise_plans, "SMALL", -1.0)
+            patch.setattr(pointwise_plans, "suits", lambda _: True)
+            plan = pointwise_plans.planned.__wrapped__(geometry, bool(backward), y.itemsize, threads)
+        assert cpu.run(plan, source, weight, start, y)
+        found.append(y)
+    return found
+
+
+def expected(geometry, dtype):
+    x, weight, grad, bias, back_bias = (array.astype(np.float64) for array in arrays(geometry, dtype))
+    return (
+        reference.convolution(x, weight, bias, geometry),
+        reference.convolution_input_grad(weight, grad, geometry, back_bias),
+    )
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("block", [1, 4000, 1 << 20])
+@given(geometry=geometries())
+@settings(max_examples=30)
+def test_it_is_the_reference(dtype, block, geometry):
+    for found, wanted in zip(both_passes(geometry, dtype, block=block), expected(geometry, dtype), strict=True):
+        assert_allclose(found, wanted, rtol=0, atol=BOUND[dtype] * np.abs(wanted).max())
+
+
+@given(geometry=geometries())
+@settings(max_examples=20)
+def test_bits_depend_neither_on_threads_nor_on_blocks(geometry):
+    for one, *others in zip(
+        both_passes(geometry, "f4", threads=1),
+        both_passes(geometry, "f4", threads=3),
+        both_passes(geometry, "f4", threads=40),
+        both_passes(geometry, "f4", block=1 << 20),
+        strict=True,
+    ):
+        for other in others:
+            assert_array_equal(one, other)
+
+
+@needs_guards
+@pytest.mark.parametrize("side", ["before", "after"])
+@given(geometry=geometries())
+@settings(max_examples=15)
+def test_no_byte_outside_of_the_arrays_is_touched(side, geometry):
+    guard = Guard(side)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace, "take", guard.space)
+        patch.setattr(workspace, "give", lambda _: None)
+        found = both_passes(geometry, "f4", guard.fixed, guard.empty)
+    for array, wanted in zip(found, expected(geometry, "f4"), strict=True):
+        assert_allclose(array, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_what_is_not_finite_reaches_what_it_meets_alone():
+    geometry = convolution((2, 20, 24, 24), (17, 20, 1, 1), 1, 0, 1, 1)
+    x, weight, *_ = arrays(geometry, "f4")
+    x[1, 3, 2, 5], weight[16, 0] = np.nan, np.inf
+    with np.errstate(invalid="ignore"):
+        y = fc.functional.conv2d(x, weight)
+    wanted = np.zeros(y.shape, bool)
+    wanted[1, :, 2, 5] = wanted[:, 16] = True
+    assert_array_equal(~np.isfinite(y), wanted)
+
+
+def test_images_of_many_pixels_are_taken_this_way():
+    def plan(shape, weight, stride=1, padding=0, which="forward"):
+        return algorithms.direct_plan(convolution(shape, weight, stride, padding, 1, 1), which, 4, 2)
+
+    for which in ("forward", "input_grad"):
+        assert isinstance(plan((1, 32, 28, 28), (32, 32, 1, 1), which=which), pointwise_plans.Plan)
+    for shape, weight, *more in (
+        ((1, 32, 7, 7), (32, 32, 1, 1)),
+        ((1, 32, 56, 56), (32, 32, 1, 1), 2),
+        ((1, 32, 28, 28), (32, 32, 1, 1), 1, 1),
+        ((1, 32, 28, 28), (32, 32, 3, 3)),
+        ((1, 32, 28, 28), (2, 32, 1, 1)),
+    ):
+        assert not isinstance(plan(shape, weight, *more), pointwise_plans.Plan)
+
+
+@each_width
+def test_every_vector_width_is_right(bits):
+    run_script(bits, __file__)
+
+
+def check_layers():
+    """Some layers on this process's vectors: right, and the same bits on one thread and two."""
+    for shape, weight, groups in [
+        ((2, 24, 11, 13), (20, 24, 1, 1), 1),
+        ((1, 40, 48), (19, 20, 1), 1),
+        ((3, 16, 9, 9), (34, 8, 1, 1), 2),
+    ]:
+        weight = (weight[0], shape[1] // groups, *weight[2:])
+        geometry = convolution(shape, weight, 1, 0, 1, groups)
+        for dtype, bound in BOUND.items():
+            found, wanted = both_passes(geometry, dtype), expected(geometry, dtype)
+            for array, again, right in zip(found, both_passes(geometry, dtype, threads=1), wanted, strict=True):
+                assert_array_equal(array, again)
+                assert np.abs(array - right).max() < bound * np.abs(right).max()
+
+
+if __name__ == "__main__":
+    check_layers()
+    tell("all right")
