@@ -96,7 +96,7 @@ def test_no_byte_outside_of_the_arrays_is_touched(side, geometry):
 
 
 def test_what_is_not_finite_reaches_what_it_meets_alone():
-    geometry = convolution((2, 20, 24, 24), (17, 20, 1, 1), 1, 0, 1, 1)
+    geometry = convolution((2, 25, 28, 28), (17, 25, 1, 1), 1, 0, 1, 1)
     x, weight, *_ = arrays(geometry, "f4")
     x[1, 3, 2, 5], weight[16, 0] = np.nan, np.inf
     with np.errstate(invalid="ignore"):
@@ -116,8 +116,11 @@ def test_images_of_many_pixels_are_taken_this_way():
         ((1, 32, 7, 7), (32, 32, 1, 1)),
         ((1, 32, 56, 56), (32, 32, 1, 1), 2),
         ((1, 32, 28, 28), (32, 32, 1, 1), 1, 1),
+        ((1, 32, 2, 800), (32, 32, 1, 1), (2, 1)),
         ((1, 32, 28, 28), (32, 32, 3, 3)),
         ((1, 32, 28, 28), (2, 32, 1, 1)),
+        ((1, 3, 28, 28), (32, 3, 1, 1)),
+        ((1, 2048, 28, 28), (2048, 2048, 1, 1)),
     ):
         assert not isinstance(plan(shape, weight, *more), pointwise_plans.Plan)
 

@@ -8,10 +8,9 @@ Index letters: `c` channel, `p q` output pixel, `r t` filter tap.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
-
-from numba import njit
 
 from fastconv.backends.cpu.moves import clear_numbers, flag_unless_finite
 from fastconv.backends.cpu.native import body, word
@@ -25,6 +24,58 @@ CHECKED, SHARED, PER_THREAD = range(11, 14)
 WORDS = 14
 X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 MOST = 7  # rows of taps, at most: a column's weights stay in registers
+
+
+@dataclass
+class Taps:
+    """Writes the sums of a tile's rows and vectors, with `some` columns of taps at a time."""
+
+    e: Emit
+    rows: int
+    vectors: int
+    high: int
+    down: int
+    across: int
+    some: int
+
+    def prepared(self, left: Value, width: Value, weights: Value, entries: Value) -> tuple[Any, Any, Any]:
+        """Their weights, the masks of what is loaded, by its place in a row, and how far the first of it is."""
+        e, words = self.e, 1 + self.high
+        factors = [
+            [e.splat(e.number(weights, e.word(entries, e.long(t * words + 1 + r)))) for r in range(self.high)]
+            for t in range(self.some)
+        ]
+        first = e.at(left, e.word(entries, e.long(0)))
+        masks = {}
+        for place in sorted({place for t in range(self.some) for place in self.places(t)}):
+            at = e.at(first, place)
+            masks[place] = e.b.xor(e.leading(e.b.neg(at)), e.leading(e.b.sub(width, at)))
+        return factors, masks, e.b.mul(first, e.long(e.item))
+
+    def places(self, t: int) -> list[int]:
+        """Where in a row the vectors begin that a column of taps needs; an odd one finds its pixels in an even one's."""
+        return [t // self.across * self.across + n * self.e.lanes for n in range(self.vectors * self.across)]
+
+    def added(
+        self, ready: tuple[Any, Any, Any], x: Value, height: Value, pitch: Value, above: Value, zeros: Value, sums: Any
+    ) -> list[Value]:
+        """The sums with what these taps meet, from the row `above` on."""
+        e, (factors, masks, shift) = self.e, ready
+        line = e.at(x, shift, e.b.mul(above, pitch))
+        for q in range((self.rows - 1) * self.down + self.high):
+            inside = e.b.icmp_unsigned("<", e.at(above, q), height)
+            source = e.b.select(inside, line, zeros)
+            line = e.at(line, pitch)
+            loaded = {place: e.masked_load(mask, source, place * e.item) for place, mask in masks.items()}
+            for t in range(self.some):
+                pixels = [loaded[place] for place in self.places(t)]
+                if self.across == 2:
+                    lanes = list(range(t % 2, 2 * e.lanes, 2))
+                    pixels = [e.shuffle(*pair, lanes) for pair in zip(pixels[::2], pixels[1::2], strict=True)]
+                for p in range(max(0, -((self.high - 1 - q) // self.down)), min(self.rows, q // self.down + 1)):
+                    for v, pixel in enumerate(pixels, p * self.vectors):
+                        sums[v] = e.fma(factors[t][q - p * self.down], pixel, sums[v])
+        return list(sums)
 
 
 @instruction(8)
@@ -58,58 +109,26 @@ def plane_columns(
     vectors. At `zeros` there are as many as are loaded of a row. Rows are taken `rows` at a time; the last ones begin
     earlier and give the same numbers twice.
     """
-    size, start = e.lanes * e.item, e.splat(e.number(bias))
-    span, even = (rows - 1) * down + high, list(range(0, 2 * e.lanes, 2))
-    pitch, entry = e.b.mul(width, e.long(e.item)), 8 * (1 + high)
+    write, start, last = Taps(e, rows, vectors, high, down, across, some), e.splat(e.number(bias)), e.at(count, -rows)
+    pitch = e.b.mul(width, e.long(e.item))
     kept = [e.leading(e.b.sub(keep, e.long(v * e.lanes))) for v in range(vectors)]
 
-    def prepared(index: Value) -> tuple[Any, Any, Any]:
-        """Weights, masks of what is loaded, and how far that is, for some columns of taps."""
-        entries = e.at(table, (some * entry, index))
-        factors = [
-            [e.splat(e.number(weights, e.word(entries, e.long(t * entry // 8 + 1 + r)))) for r in range(high)]
-            for t in range(some)
-        ]
-        first = e.at(left, e.word(entries, e.long(0)))
-        masks: dict[int, Value] = {}
-        for place in [t // across * across + n * e.lanes for t in range(some) for n in range(vectors * across)]:
-            at = e.at(first, place)
-            masks[place] = e.b.xor(e.leading(e.b.neg(at)), e.leading(e.b.sub(width, at)))
-        return factors, masks, e.b.mul(first, e.long(e.item))
+    def ready(t: Value) -> tuple[Any, Any, Any]:
+        return write.prepared(left, width, weights, e.at(table, (8 * (1 + high), t)))
 
-    def columns(ready: tuple[Any, Any, Any], above: Value, sums: list[Value]) -> list[Value]:
-        """The sums of some rows with some columns of taps; `above` is the first row that they meet."""
-        factors, masks, shift = ready
-        line = e.at(x, shift, e.b.mul(above, pitch))
-        for q in range(span):
-            inside = e.b.icmp_unsigned("<", e.at(above, q), height)
-            source = e.b.select(inside, line, zeros)
-            line = e.at(line, pitch)
-            loaded = {place: e.masked_load(mask, source, place * e.item) for place, mask in masks.items()}
-            for t in range(some):
-                pixels = [loaded[t // across * across + n * e.lanes] for n in range(vectors * across)]
-                if across == 2:
-                    lanes = [lane + t % 2 for lane in even]
-                    pixels = [e.shuffle(*pixels[2 * v : 2 * v + 2], lanes) for v in range(vectors)]
-                for p in range(max(0, -((high - 1 - q) // down)), min(rows, q // down + 1)):
-                    for v, pixel in enumerate(pixels):
-                        sums[p * vectors + v] = e.fma(factors[t][q - p * down], pixel, sums[p * vectors + v])
-        return sums
-
-    once = prepared(e.long(0)) if some > 1 else None
-    last = e.b.sub(count, e.long(rows))
+    once = ready(e.long(0)) if some > 1 else None
 
     def tile(number: Value, _: list[Value]) -> list[Value]:
         begin = e.b.mul(number, e.long(rows))
         begin = e.b.select(e.b.icmp_signed("<", begin, last), begin, last)
         above, sums = e.at(top, (down, begin)), [start] * (rows * vectors)
         if once:
-            sums = columns(once, above, sums)
+            sums = write.added(once, x, height, pitch, above, zeros, sums)
         else:
-            sums = e.loop(taps, sums, lambda t, inner: columns(prepared(t), above, inner))
+            sums = e.loop(taps, sums, lambda t, inner: write.added(ready(t), x, height, pitch, above, zeros, inner))
         for p in range(rows):
             for v, mask in enumerate(kept):
-                e.masked_store(sums[p * vectors + v], mask, e.at(y, (e.at(begin, p), y_pitch)), v * size)
+                e.masked_store(sums[p * vectors + v], mask, e.at(y, (e.at(begin, p), y_pitch)), v * e.lanes * e.item)
         return []
 
     e.loop(e.b.sdiv(e.at(count, rows - 1), e.long(rows)), [], tile)
@@ -117,8 +136,7 @@ def plane_columns(
 
 @cache
 def planes_body(item: int, lanes: int, rows: int, vectors: int, high: int, down: int, across: int, some: int) -> Any:
-    """The forward pass or the input gradient, by tiles of so many rows and vectors; strides down and across;
-    `some` columns of taps at a time."""
+    """The forward pass or the input gradient, by tiles of so many rows and vectors, strides down and across."""
     wide = vectors * lanes
 
     @body

@@ -209,9 +209,7 @@ class Layout:
         words = [0] * depthwise_planes.WORDS
         for name, value in values.items():
             words[getattr(depthwise_planes, name)] = value
-        kernel = depthwise_planes.planes_body(
-            self.item, self.lanes, tile, vectors, taps, high.step, wide.step, some
-        )
+        kernel = depthwise_planes.planes_body(self.item, self.lanes, tile, vectors, taps, high.step, wide.step, some)
         described = f"{tile} rows x {vectors} vectors of {self.lanes} pixels, pixels"
         steps = [(kernel, words, self.images * sets * blocks, 4)]
         return self.plan(described, steps, PAGE + thread * self.threads, (table,))

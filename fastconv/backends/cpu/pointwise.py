@@ -49,10 +49,9 @@ def points_tile(
     ahead_row: Value,
     fetched: Value,
 ) -> None:
-    """y[f, :] = bias[f] + sum over k < depth of weights[k, f] * x[k, :], for `columns` pixels, all that there can be if
-    `whole`.
+    """y[f, :] = bias[f] + sum over k < depth of weights[k, f] * x[k, :].
 
-    A tile that `packs` leaves the pixels at `own`, row behind row. So many rows of other pixels, `ahead`, are fetched
+    There are `columns` pixels, all that there can be if `whole`. A tile that `packs` leaves the pixels at `own`, row behind row. So many rows of other pixels, `ahead`, are fetched
     before each of `filters` parts of the sum. Of the filters only `valid` are there; the others write where the last
     one does, before it.
     """

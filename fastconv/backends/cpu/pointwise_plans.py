@@ -18,7 +18,8 @@ from fastconv.backends.cpu.tile_choice import ARITHMETIC, ENDS, IDLE, LOADS, PAC
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
-MANY = 512  # pixels of an image from which on
+MANY, LONG, SHORT = 768, 24, 16  # pixels of an image, channels and filters from which on
+WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
 BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
 AGAIN = 0.5  # panels' time that packing a block's pixels takes
 SMALL = 30_000.0  # cycles of a whole call below which one thread does it
@@ -43,11 +44,12 @@ class Plan:
 
 
 def suits(sum_: Sum) -> bool:
-    """Whether a sum over single pixels, in place, has the pixels and the filters that make it worth packing both."""
-    pixels, point = sum_.axes[2], (((0, 0),),)
-    in_place = prod(sum_.kernel) == 1 and all(a.count == 1 for a in sum_.axes[:2])
-    in_place = in_place and all(a.phases == point and a.step == 1 and a.source == a.target for a in sum_.axes)
-    return in_place and pixels.count >= MANY and sum_.filters >= 16 and sum_.channels >= 16
+    """Whether it is a sum over single pixels in place, with so many of them, and so long sums, that packing pays."""
+    *others, pixels = sum_.axes
+    single = prod(sum_.kernel) == 1 and pixels.phases == (((0, 0),),) and pixels.step == 1
+    in_place = single and pixels.source == pixels.target and all(axis.source == axis.target == 1 for axis in others)
+    long = sum_.channels >= LONG and SHORT <= sum_.filters <= WIDE * sum_.channels
+    return in_place and pixels.count >= MANY and long and not sum_.far
 
 
 @lru_cache(maxsize=1024)
@@ -92,10 +94,7 @@ def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
     words = [values[place] for place in range(pointwise.PLACES)]
     kernel = pointwise.points_body(item, lanes, filters, wide, rest or wide)
     tasks = images * blocks * shares
-    steps = [
-        (pointwise.pack_body(item, lanes, filters), words, sum_.groups * panels, 4 * (used > 1)),
-        (kernel, words, tasks, PARTS),
-    ]
+    packing = pointwise.pack_body(item, lanes, filters), words, sum_.groups * panels, 4 if shared > 1 << 16 else 0
     return Plan(
         kernel=kernel,
         tile=f"{filters} filters x {across} pixels, pixels in the vectors' lanes",
@@ -105,7 +104,7 @@ def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
         threads=used,
         parts=parts,
         no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
-        program=Program(steps, int(work)),
+        program=Program([packing, (kernel, words, tasks, PARTS)], int(work)),
     )
 
 
