@@ -10,10 +10,11 @@ Every function here checks what it is given, so that no later floor has to, and 
 times is checked once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 from fastconv.arguments import explicit_pairs, hashable, per_axis
 from fastconv.typing import Padding, Pairs, Shape, Size
@@ -155,16 +156,32 @@ def convolution(
     x_shape: Shape, weight_shape: Shape, stride: object, padding: object, dilation: object, groups: object
 ) -> Convolution:
     """The geometry of `conv(x, weight)`: x (N, C, *spatial), weight (O, C / groups, *kernel)."""
-    if type(stride) is type(padding) is type(dilation) is type(groups) is int:  # as most often: nothing to convert
-        return _convolution(x_shape, weight_shape, stride, padding, dilation, groups)
-    return _convolution(
-        x_shape,
-        weight_shape,
-        hashable(stride, "stride"),
-        hashable(padding, "padding"),
-        hashable(dilation, "dilation"),
-        hashable(groups, "groups"),
-    )
+    key = x_shape, weight_shape, id(stride), id(padding), id(dilation), id(groups)
+    known = _known.get(key)
+    if known is not None:
+        return known[0]
+    given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return _settled(_convolution, key, given)
+
+
+KNOWN = 4096
+_known: dict[Any, tuple[Convolution, Any]] = {}  # by arguments' identities, which stay theirs while they are here
+
+
+def _settled(make: Callable[..., Convolution], key: tuple[Any, ...], given: dict[str, object]) -> Convolution:
+    """What is made of two shapes, a key's first, and what is given; known from now on if that can't change."""
+    values = [hashable(value, name) for name, value in given.items()]
+    found = make(*key[:2], *values)
+    if all(one is other for one, other in zip(values, given.values(), strict=True)):
+        if len(_known) >= KNOWN:
+            _known.clear()
+        _known[key] = found, values
+    return found
+
+
+def forget() -> None:
+    """Drop what is known by arguments' identities."""
+    _known.clear()
 
 
 @lru_cache(maxsize=4096)
@@ -185,7 +202,7 @@ def _convolution(
     pairs = padding_pairs(padding, x_shape[2:], kernel_size, strides, dilations)
     axes = zip(x_shape[2:], kernel_size, strides, dilations, pairs, range(rank), strict=True)
     output_size = tuple(covered(*axis) for axis in axes)
-    return Convolution(
+    return _the_one(
         x_shape[0], channels, filters, x_shape[2:], kernel_size, output_size, strides, pairs, dilations, count
     )
 
@@ -203,15 +220,12 @@ def conv_transpose(
 
     x (N, C, *spatial), weight (C, O / groups, *kernel): what is input there is output here.
     """
-    return _conv_transpose(
-        x_shape,
-        weight_shape,
-        hashable(stride, "stride"),
-        hashable(padding, "padding"),
-        hashable(output_padding, "output_padding"),
-        hashable(groups, "groups"),
-        hashable(dilation, "dilation"),
-    )
+    key = x_shape, weight_shape, id(stride), id(padding), id(output_padding), id(groups), id(dilation)
+    known = _known.get(key)
+    if known is not None:
+        return known[0]
+    given = {"stride": stride, "padding": padding, "output_padding": output_padding}
+    return _settled(_conv_transpose, key, given | {"groups": groups, "dilation": dilation})
 
 
 @lru_cache(maxsize=4096)
@@ -252,9 +266,13 @@ def _conv_transpose(
             f"the output's size would be {output_size} from x {x_shape}, weight {weight_shape}, stride {strides} and "
             f"padding {pairs}: at least 1 pixel on each axis is accepted"
         )
-    return Convolution(
-        x_shape[0], filters, x_shape[1], output_size, kernel_size, size, strides, pairs, dilations, count
-    )
+    return _the_one(x_shape[0], filters, x_shape[1], output_size, kernel_size, size, strides, pairs, dilations, count)
+
+
+@lru_cache(maxsize=4096)
+def _the_one(*values: Any) -> Convolution:
+    """The geometry of these values, always the same object: caches that it keys find it without comparing values."""
+    return Convolution(*values)
 
 
 def pooling(

@@ -273,7 +273,8 @@ def test_parts_are_those_of_the_plan_that_runs():
     assert "of which" in str(direct)
     for operation, stride, filters, lanes in (
         ("conv2d", 1, "rows", "pixels"),
-        ("conv2d", 2, "pixels", "channels"),
+        ("conv2d", 2, "rows", "pixels"),
+        ("conv2d", 3, "pixels", "channels"),
         ("conv2d_weight_grad", 1, "taps", "channels"),
     ):
         options = {"padding": 1, "groups": 64, "stride": stride}

@@ -17,6 +17,8 @@ from types import ModuleType
 
 import numpy as np
 
+from fastconv import geometry
+
 NAMES = ("cpu", "cuda", "reference")
 _chosen: ContextVar[str | None] = ContextVar("fastconv backend", default=None)
 
@@ -73,6 +75,7 @@ def clear_cache() -> None:
                 parameters = getattr(value, "cache_parameters", None)
                 if parameters is not None and parameters()["maxsize"] is not None:
                     value.cache_clear()
+    geometry.forget()
     for name in ("cpu.workspace", "cpu.outputs", "cuda.device"):
         memory = sys.modules.get(f"{__name__}.{name}")
         if memory is not None:

@@ -18,6 +18,8 @@ from fastconv.backends.cpu.shortcuts import PLAIN, is_product, trimmed
 from fastconv.geometry import Convolution
 from fastconv.typing import Array, Shape
 
+PRODUCT, NOTHING = "product", "nothing"  # of filters as large as the images; and where no number is wanted
+
 
 def convolution(
     x: Array,
@@ -28,16 +30,16 @@ def convolution(
     out: Array | None = None,
 ) -> Array:
     """y[n, o, p] = bias[o] + sum over c, r of weight[o, c, r] x[n, c, p * stride + r * dilation - padding]."""
-    if is_product(geometry) and algorithm in PLAIN:
+    count = threads.get_num_threads()
+    name, plan, inner = way(geometry, "forward", x.itemsize, count, algorithm)
+    if name == PRODUCT:
         return given(linear(as_rows(x), as_rows(weight), bias), geometry.output_shape, out)
     y = outputs.empty(geometry.output_shape, x.dtype) if out is None else out
     if y.size:
-        count, inner = threads.get_num_threads(), trimmed(geometry) if algorithm in PLAIN else None
         if inner and finite.all_finite(weight, count):  # others make NaN of the padding's zeros
             y[...] = 0 if bias is None else by_channel(bias, y)
             y[inner[1]] = convolution(x, weight, bias, inner[0], algorithm)
             return y
-        name, plan = route(geometry, "forward", x.itemsize, count, algorithm)
         if name == "fft" and fourier.forward(x, weight, bias, y, geometry, count):
             return y
         if name == "winograd" and winograd.forward(x, weight, bias, y, geometry, count):
@@ -58,15 +60,15 @@ def convolution_input_grad(
 
     A bias starts each channel: then it is the transposed convolution, whose output this gradient is.
     """
-    if is_product(geometry) and algorithm in PLAIN:
+    count = threads.get_num_threads()
+    name, plan, _ = way(geometry, "input_grad", grad_output.itemsize, count, algorithm)
+    if name == PRODUCT:
         found = given(linear_input_grad(as_rows(weight), as_rows(grad_output)), geometry.input_shape, out)
         if bias is not None:
             found += by_channel(bias, found)
         return found
     grad_x = outputs.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
-        count = threads.get_num_threads()
-        name, plan = route(geometry, "input_grad", grad_output.itemsize, count, algorithm)
         if name == "fft" and fourier.input_grad(weight, grad_output, bias, grad_x, geometry, count):
             return grad_x
         if name == "winograd" and winograd.input_grad(weight, grad_output, bias, grad_x, geometry, count):
@@ -81,14 +83,14 @@ def convolution_weight_grad(
     x: Array, grad_output: Array, geometry: Convolution, algorithm: str = "auto", out: Array | None = None
 ) -> Array:
     """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p * stride + r * dilation - padding]."""
-    if is_product(geometry) and algorithm in PLAIN:
+    count = threads.get_num_threads()
+    name, plan, _ = way(geometry, "weight_grad", x.itemsize, count, algorithm)
+    if name == PRODUCT:
         return given(linear_weight_grad(as_rows(x), as_rows(grad_output)), geometry.weight_shape, out)
     grad_weight = outputs.empty(geometry.weight_shape, x.dtype) if out is None else out
     if not (grad_output.size and grad_weight.size):
         grad_weight[...] = 0
         return grad_weight
-    count = threads.get_num_threads()
-    name, plan = route(geometry, "weight_grad", x.itemsize, count, algorithm)
     if name == "fft" and fourier.weight_grad(x, grad_output, grad_weight, geometry, count):
         return grad_weight
     if name == "winograd" and winograd.weight_grad(x, grad_output, grad_weight, geometry, count):
@@ -117,6 +119,18 @@ def given(found: Array, shape: Shape, out: Array | None) -> Array:
         return found.reshape(shape)
     out[...] = found.reshape(shape)
     return out
+
+
+@lru_cache(maxsize=4096)
+def way(geometry: Convolution, which: str, item: int, count: int, algorithm: str) -> tuple[str, Any, Any]:
+    """What a call does: the algorithm and plan, or a product; and which part of the outputs is enough, if it is."""
+    wanted = {"forward": geometry.output_shape, "input_grad": geometry.input_shape}
+    if 0 in wanted.get(which, geometry.output_shape + geometry.weight_shape):
+        return NOTHING, None, None
+    if algorithm in PLAIN and is_product(geometry):
+        return PRODUCT, None, None
+    inner = trimmed(geometry) if algorithm in PLAIN and which == "forward" else None
+    return *route(geometry, which, item, count, algorithm), inner
 
 
 @lru_cache(maxsize=4096)

@@ -53,7 +53,7 @@ class Taps:
         return factors, masks, e.b.mul(first, e.long(e.item))
 
     def places(self, t: int) -> list[int]:
-        """Where in a row the vectors begin that a column of taps needs; an odd one finds its pixels in an even one's."""
+        """Where in a row the vectors begin that a column of taps needs; an odd one's pixels are in an even one's."""
         return [t // self.across * self.across + n * self.e.lanes for n in range(self.vectors * self.across)]
 
     def added(

@@ -51,9 +51,9 @@ def points_tile(
 ) -> None:
     """y[f, :] = bias[f] + sum over k < depth of weights[k, f] * x[k, :].
 
-    There are `columns` pixels, all that there can be if `whole`. A tile that `packs` leaves the pixels at `own`, row behind row. So many rows of other pixels, `ahead`, are fetched
-    before each of `filters` parts of the sum. Of the filters only `valid` are there; the others write where the last
-    one does, before it.
+    There are `columns` pixels, all that there can be if `whole`. A tile that `packs` leaves the pixels at `own`, row
+    behind row. So many rows of other pixels, `ahead`, are fetched before each of `filters` parts of the sum. Of the
+    filters only `valid` are there; the others write where the last one does, before it.
     """
     width = e.lanes * e.item
     masks = [e.first(e.lanes) if whole else e.leading(e.b.sub(columns, e.long(v * e.lanes))) for v in range(vectors)]
