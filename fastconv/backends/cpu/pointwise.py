@@ -26,8 +26,8 @@ GROUPS, CHANNELS, FILTERS, PIXELS, UNITS, UNIT, BLOCKS, PANELS, SHARES, FETCHED 
 # bytes of a panel of filters, of a thread's part of the workspace and before it; and in the weights from a filter, a
 # channel and a group to the next;
 PANEL_BYTES, PER_THREAD, SHARED, FILTER_STEP, CHANNEL_STEP, GROUP_STEP = range(10, 16)
-# bytes of a channel of the source; and where pixels are copied the body that does it, bytes from a channel's copy to the
-# next one's, of the source's rows, and rows from one to the next.
+# bytes of a channel of the source; and where pixels are copied the body that does it, bytes from a copied channel to
+# the next, of the source's rows, and rows from one to the next.
 CHANNEL_BYTES, SAMPLE_CODE, PITCH, ROW_BYTES, DOWN = range(16, 21)
 PLACES = 21
 
