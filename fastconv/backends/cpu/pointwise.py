@@ -3,8 +3,7 @@
 y[n, o, p] = bias[o] + sum over c of weight[o, c] x[n, c, p], pixels in the lanes. A task is a block of some tiles of an
 image's pixels, and a share of the filters. The first filters' tiles load the pixels where they lie, a channel far from
 the next, and leave them behind each other for the others. All fetch the next block, a few lines at a time: many at once
-would hold up the loads, and the processor does not expect them. With a stride the block's pixels, whole rows of them,
-are copied before.
+would hold up the loads, and the processor does not expect them.
 """
 
 from __future__ import annotations
@@ -16,20 +15,17 @@ from numba import njit
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.machine import LINE
-from fastconv.backends.cpu.moves import clear_numbers, copy_numbers, copy_rows, turn_block
-from fastconv.backends.cpu.native import body, call, word
+from fastconv.backends.cpu.moves import clear_numbers, copy_numbers, turn_block
+from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.vectors import I8, READ, Emit, Value, instruction
 
-# A plan's words: groups; channels, filters and pixels of a group; units of pixels that a block has some of, their size,
-# and blocks; panels and shares of the filters; channels' rows that are fetched at each step between a tile's parts;
-GROUPS, CHANNELS, FILTERS, PIXELS, UNITS, UNIT, BLOCKS, PANELS, SHARES, FETCHED = range(10)
+# A plan's words: groups; channels, filters and pixels of a group; tiles and blocks of pixels; panels and shares of the
+# filters; channels' rows that are fetched at each step between a tile's parts;
+GROUPS, CHANNELS, FILTERS, PIXELS, TILES, BLOCKS, PANELS, SHARES, FETCHED = range(9)
 # bytes of a panel of filters, of a thread's part of the workspace and before it; and in the weights from a filter, a
-# channel and a group to the next;
-PANEL_BYTES, PER_THREAD, SHARED, FILTER_STEP, CHANNEL_STEP, GROUP_STEP = range(10, 16)
-# bytes of a channel of the source; and where pixels are copied the body that does it, bytes from a copied channel to
-# the next, of the source's rows, and rows from one to the next.
-CHANNEL_BYTES, SAMPLE_CODE, PITCH, ROW_BYTES, DOWN = range(16, 21)
-PLACES = 21
+# channel and a group to the next.
+PANEL_BYTES, PER_THREAD, SHARED, FILTER_STEP, CHANNEL_STEP, GROUP_STEP = range(9, 15)
+PLACES = 15
 
 
 @instruction(6)
@@ -107,91 +103,64 @@ def points_body(item: int, lanes: int, filters: int, vectors: int, rest: int) ->
     across = vectors * lanes
 
     @njit
-    def tiles(plan, packs, x, own, count, weights, bias, y, valid, ahead, fetched):  # type: ignore[no-untyped-def]
-        """A panel's tiles of a block of so many pixels; x, y and what is ahead are those of its first one."""
-        channels, row, pitch = word(plan, CHANNELS), word(plan, PIXELS) * item, word(plan, PITCH)
-        for begin in range(0, count, across):
-            shift, left = begin * item, count - begin
-            place, packed, packed_row = y + shift, own + shift * channels, min(across, lanes * rest) * item
-            if left >= across:
-                packed_row = across * item
-            if pitch:
-                packed, packed_row = own + shift, pitch
+    def tiles(plan, packs, x, own, begin, end, weights, bias, y, valid, ahead, fetched):  # type: ignore[no-untyped-def]
+        """A panel's tiles of a block; x, y and what is ahead are those of its first pixel."""
+        channels, pixels = word(plan, CHANNELS), word(plan, PIXELS)
+        row = pixels * item
+        for tile in range(begin, end):
+            shift = (tile - begin) * across * item
+            at, place, packed = x + shift, y + shift, own + shift * channels
+            left = pixels - tile * across
             if left >= across:
                 if packs:
                     points_tile(
-                        item, lanes, filters, vectors, 1, 1, x + shift, word(plan, CHANNEL_BYTES), packed, weights,
-                        channels, bias, place, row, valid, across, ahead + shift, row, fetched,
+                        item, lanes, filters, vectors, 1, 1, at, row, packed, weights, channels, bias, place, row,
+                        valid, across, ahead + shift, row, fetched,
                     )  # fmt: skip
                 else:
                     points_tile(
-                        item, lanes, filters, vectors, 0, 1, packed, packed_row, 0, weights, channels, bias, place,
+                        item, lanes, filters, vectors, 0, 1, packed, across * item, 0, weights, channels, bias, place,
                         row, valid, across, ahead + shift, row, fetched,
                     )  # fmt: skip
             elif packs:
                 points_tile(
-                    item, lanes, filters, rest, 1, 0, x + shift, word(plan, CHANNEL_BYTES), packed, weights, channels,
-                    bias, place, row, valid, left, ahead + shift, row, fetched,
+                    item, lanes, filters, rest, 1, 0, at, row, packed, weights, channels, bias, place, row, valid,
+                    left, ahead + shift, row, fetched,
                 )  # fmt: skip
             else:
                 points_tile(
-                    item, lanes, filters, rest, 0, 0, packed, packed_row, 0, weights, channels, bias, place, row,
-                    valid, left, ahead + shift, row, fetched,
+                    item, lanes, filters, rest, 0, 0, packed, rest * lanes * item, 0, weights, channels, bias, place,
+                    row, valid, left, ahead + shift, row, fetched,
                 )  # fmt: skip
-
-    @njit
-    def source_of(plan, arrays, image, unit):  # type: ignore[no-untyped-def]
-        """Where the pixels of a block begin in the source."""
-        place = unit * word(plan, UNIT) * item
-        if word(plan, PITCH):
-            place = unit * word(plan, DOWN) * word(plan, ROW_BYTES)
-        return word(arrays, s.X) + image * word(plan, CHANNELS) * word(plan, CHANNEL_BYTES) + place
 
     @body
     def points(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (image, group, block of pixels, share of the filters)."""
-        channels, many, pixels = word(plan, CHANNELS), word(plan, FILTERS), word(plan, PIXELS)
-        blocks, panels, shares, unit = word(plan, BLOCKS), word(plan, PANELS), word(plan, SHARES), word(plan, UNIT)
+        channels, many, row = word(plan, CHANNELS), word(plan, FILTERS), word(plan, PIXELS) * item
+        blocks, panels, shares = word(plan, BLOCKS), word(plan, PANELS), word(plan, SHARES)
         own = word(arrays, s.WORKSPACE) + word(plan, SHARED) + thread * word(plan, PER_THREAD)
         for task in range(first, end):
             share, block, image = task % shares, task // shares % blocks, task // shares // blocks
-            begin, stop = block * word(plan, UNITS) // blocks, (block + 1) * word(plan, UNITS) // blocks
-            group, count = image % word(plan, GROUPS), min(stop * unit, pixels) - begin * unit
-            x, fresh = source_of(plan, arrays, image, begin), task == first or share == 0
-            ahead = source_of(plan, arrays, image, stop)
+            begin, stop = block * word(plan, TILES) // blocks, (block + 1) * word(plan, TILES) // blocks
+            group = image % word(plan, GROUPS)
+            x = word(arrays, s.X) + image * channels * row + begin * across * item
+            ahead = x + (stop - begin) * across * item
             if block + 1 == blocks:
-                ahead = source_of(plan, arrays, image + 1, 0)
-            if fresh and word(plan, PITCH):
-                call(word(plan, SAMPLE_CODE), plan, x, own, stop - begin, 0)
-            y = word(arrays, s.Y) + (image * many * pixels + begin * unit) * item
+                ahead = word(arrays, s.X) + (image + 1) * channels * row
+            y = word(arrays, s.Y) + image * many * row + begin * across * item
             low, high = share * panels // shares, (share + 1) * panels // shares
             for panel in range(low, high):
                 number = panel * filters
                 weights = word(arrays, s.WORKSPACE) + (group * panels + panel) * word(plan, PANEL_BYTES)
                 bias = word(arrays, s.BIAS) + (group * many + number) * item
                 done = (panel - low) * word(plan, FETCHED) * filters
-                packs = panel == low and fresh and word(plan, PITCH) == 0
+                packs = panel == low and (task == first or share == 0)
                 tiles(
-                    plan, packs, x, own, count, weights, bias, y + number * pixels * item, min(filters, many - number),
-                    ahead + done * pixels * item, word(plan, FETCHED) if done < channels else 0,
+                    plan, packs, x, own, begin, stop, weights, bias, y + number * row, min(filters, many - number),
+                    ahead + done * row, word(plan, FETCHED) if done < channels else 0,
                 )  # fmt: skip
 
     return points
-
-
-@cache
-def sample_body(item: int, lanes: int, step: int) -> Any:
-    """Copy every `step`-th pixel of some rows, which are a block's units, of all channels."""
-
-    @body
-    def sample(plan, source, own, rows, _):  # type: ignore[no-untyped-def]
-        wide, row = word(plan, UNIT), word(plan, DOWN) * word(plan, ROW_BYTES)
-        copy_rows(
-            item, lanes, step, source, row, rows, 0, wide, wide, own, wide * item, word(plan, CHANNELS),
-            word(plan, CHANNEL_BYTES), word(plan, PITCH),
-        )  # fmt: skip
-
-    return sample
 
 
 @cache

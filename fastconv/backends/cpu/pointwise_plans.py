@@ -13,13 +13,12 @@ import numpy as np
 from fastconv.backends.cpu import pointwise
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, vectors
-from fastconv.backends.cpu.native import Program, code
+from fastconv.backends.cpu.native import Program
 from fastconv.backends.cpu.tile_choice import ARITHMETIC, ENDS, IDLE, LOADS, PACKED, Sum, described
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
 MANY, LONG, SHORT = 768, 24, 16  # pixels of an image, channels and filters from which on
-ROW = 16  # pixels of a row from which on rows are copied, with a stride
 WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
 BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
 AGAIN = 0.5  # panels' time that packing a block's pixels takes
@@ -45,14 +44,12 @@ class Plan:
 
 
 def suits(sum_: Sum) -> bool:
-    """Whether it is a sum over single pixels, with so many of them, and so long sums, that packing pays."""
-    deep, high, wide = sum_.axes
-    single = prod(sum_.kernel) == 1 and all(axis.phases == (((0, 0),),) for axis in sum_.axes)
-    inside = single and deep.source == deep.target == 1 and all(axis.inside for axis in (high, wide))
-    strided = high.target < high.source or wide.target < wide.source
-    fits = not strided or (wide.step <= 2 and wide.target >= ROW)
+    """Whether it is a sum over single pixels in place, with so many of them, and so long sums, that packing pays."""
+    *others, pixels = sum_.axes
+    single = prod(sum_.kernel) == 1 and pixels.phases == (((0, 0),),) and pixels.step == 1
+    in_place = single and pixels.source == pixels.target and all(axis.source == axis.target == 1 for axis in others)
     long = sum_.channels >= LONG and SHORT <= sum_.filters <= WIDE * sum_.channels
-    return inside and fits and high.target * wide.target >= MANY and long and not sum_.far
+    return in_place and pixels.count >= MANY and long and not sum_.far
 
 
 @lru_cache(maxsize=1024)
@@ -64,49 +61,38 @@ def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> P
 
 def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
     """Choose tiles and blocks, and write the program."""
-    _, high, wide = sum_.axes
-    item, lanes, channels, pixels = sum_.item, registers.lanes(sum_.item), sum_.channels, high.target * wide.target
-    filters, vectors = (8, 3) if registers.registers > 16 else (4, 3)
-    across, strided = vectors * lanes, pixels < high.source * wide.source
-    unit = wide.target if strided else across
-    units, panels = -(-pixels // unit), -(-sum_.filters // filters)
-    rest = vectors if strided else -(-(pixels % across) // lanes) or vectors
+    item, lanes, channels, pixels = sum_.item, registers.lanes(sum_.item), sum_.channels, sum_.axes[2].count
+    filters, wide = (8, 3) if registers.registers > 16 else (4, 3)
+    across = wide * lanes
+    tiles, panels = -(-pixels // across), -(-sum_.filters // filters)
+    rest = -(-(pixels % across) // lanes)
     images = sum_.images * sum_.groups
-    parts = cycles(sum_, filters, vectors, lanes)
+    parts = cycles(sum_, filters, wide, lanes)
     work = sum(parts.values())
     used = threads if work > SMALL else 1
-    blocks, shares = split(images, units, panels, max(1, BLOCK // (channels * unit * item)), used)
-    each = -(-units // blocks)
-    pitch = up(each * unit * item, LINE)
-    pitch += LINE * (pitch // LINE % 2 == 0)  # an even number of lines would crowd some sets of the caches
+    blocks, shares = split(images, tiles, panels, max(1, BLOCK // (channels * across * item)), used)
     panel_bytes = up(channels * filters * item, LINE) + LINE
     shared = up(sum_.groups * panels * panel_bytes, PAGE)
-    own = up(channels * (pitch if strided else each * across * item), PAGE) + across * item + LINE
+    own = up(-(-tiles // blocks) * channels * across * item, PAGE) + LINE
     values = {
         pointwise.GROUPS: sum_.groups,
         pointwise.CHANNELS: channels,
         pointwise.FILTERS: sum_.filters,
         pointwise.PIXELS: pixels,
-        pointwise.UNITS: units,
-        pointwise.UNIT: unit,
+        pointwise.TILES: tiles,
         pointwise.BLOCKS: blocks,
         pointwise.PANELS: panels,
         pointwise.SHARES: shares,
-        pointwise.FETCHED: 0 if strided else -(-channels // (panels // shares * filters)),
+        pointwise.FETCHED: -(-channels // (panels // shares * filters)),
         pointwise.PANEL_BYTES: panel_bytes,
         pointwise.PER_THREAD: own,
         pointwise.SHARED: shared,
         pointwise.FILTER_STEP: sum_.filter_step,
         pointwise.CHANNEL_STEP: sum_.channel_step,
         pointwise.GROUP_STEP: sum_.group_step,
-        pointwise.CHANNEL_BYTES: high.source * wide.source * item,
-        pointwise.SAMPLE_CODE: code(pointwise.sample_body(item, lanes, wide.step)) if strided else 0,
-        pointwise.PITCH: pitch if strided else 0,
-        pointwise.ROW_BYTES: wide.source * item,
-        pointwise.DOWN: high.step,
     }
     words = [values[place] for place in range(pointwise.PLACES)]
-    kernel = pointwise.points_body(item, lanes, filters, vectors, rest)
+    kernel = pointwise.points_body(item, lanes, filters, wide, rest or wide)
     tasks = images * blocks * shares
     packing = pointwise.pack_body(item, lanes, filters), words, sum_.groups * panels, 4 if shared > 1 << 16 else 0
     return Plan(
@@ -122,31 +108,31 @@ def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
     )
 
 
-def split(images: int, units: int, panels: int, most: int, threads: int) -> tuple[int, int]:
-    """Blocks of an image's units, of so many at most, and shares of the panels: those with which no thread waits."""
-    least = -(-units // most)
+def split(images: int, tiles: int, panels: int, most: int, threads: int) -> tuple[int, int]:
+    """Blocks of an image's tiles, of so many at most, and shares of the panels: those with which no thread waits."""
+    least = -(-tiles // most)
     if threads == 1:
         return least, 1
 
     def slowest(found: tuple[int, int]) -> float:
         blocks, shares = found
         rounds = -(-images * blocks * shares // threads)
-        return rounds * -(-units // blocks) * (-(-panels // shares) + AGAIN)
+        return rounds * -(-tiles // blocks) * (-(-panels // shares) + AGAIN)
 
     shares = [count for count in (1, 2, 4) if count <= panels]
-    return min(product(range(least, min(units, 4 * least + threads) + 1), shares), key=slowest)
+    return min(product(range(least, min(tiles, 4 * least + threads) + 1), shares), key=slowest)
 
 
-def cycles(sum_: Sum, filters: int, vectors: int, lanes: int) -> dict[str, float]:
+def cycles(sum_: Sum, filters: int, wide: int, lanes: int) -> dict[str, float]:
     """What a thread alone would take, by what takes it."""
-    images, channels, pixels = sum_.images * sum_.groups, sum_.channels, sum_.axes[1].target * sum_.axes[2].target
+    images, channels, pixels = sum_.images * sum_.groups, sum_.channels, sum_.axes[2].count
     panels, rows = -(-sum_.filters // filters), -(-pixels // lanes)
     sums = images * panels * filters * rows
     useful = images * sum_.filters * pixels * channels / (2 * lanes)
     return {
         ARITHMETIC: useful,
         IDLE: sums * channels / 2 - useful,
-        LOADS: sums * channels * STEP * (filters + vectors) / (filters * vectors),
+        LOADS: sums * channels * STEP * (filters + wide) / (filters * wide),
         ENDS: sums * END,
         PACKED: sum_.groups * channels * sum_.filters * PACK + images * channels * rows * 2.0,
     }
