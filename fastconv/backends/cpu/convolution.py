@@ -14,6 +14,7 @@ from fastconv.backends.cpu import finite, fourier, outputs, plain, winograd, wor
 from fastconv.backends.cpu.algorithms import choose, direct_plan
 from fastconv.backends.cpu.channel_sums import channel_sums
 from fastconv.backends.cpu.linear import linear, linear_input_grad, linear_weight_grad
+from fastconv.backends.cpu.plans import planned
 from fastconv.backends.cpu.shortcuts import PLAIN, is_product, trimmed
 from fastconv.geometry import Convolution
 from fastconv.typing import Array, Shape
@@ -44,7 +45,9 @@ def convolution(
             return y
         if name == "winograd" and winograd.forward(x, weight, bias, y, geometry, count):
             return y
-        run(plan, x, weight, plan.no_bias if bias is None else bias, y)
+        start = plan.no_bias if bias is None else bias
+        if not run(plan, x, weight, start, y):
+            run(planned(geometry, False, x.itemsize, count, leaves_out=False), x, weight, start, y)
     return y
 
 

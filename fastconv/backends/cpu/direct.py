@@ -153,7 +153,7 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
     @body
     def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]
         table = word(plan, s.PHASE_TABLE) + 32 * word(job, s.PHASE)
-        taps, places, part = word(table, 0), word(table, 1), word(table, 2)
+        taps, places, part, ranges = word(table, 0), word(table, 1), word(table, 2), word(table, 3)
         source, y = word(job, s.PIXELS), word(job, s.RESULT)
         high, wide, valid = word(job, s.HIGH), word(job, s.WIDE), word(job, s.VALID)
         filter_pitch, row_pitch = word(job, s.FILTER_PITCH), word(job, s.ROW_PITCH)
@@ -164,10 +164,14 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
         tile_bytes = rows * columns * pixel if cut < taps else 0
         for begin in range(0, max(1, taps), cut):
             last = begin + cut >= taps
-            own = weights + (1 + begin) * pixel
             tile = scratch
             for top in range(0, high, rows):
                 i = min(top, high - rows)
+                first, end = begin, min(begin + cut, taps)
+                if ranges:
+                    place = ranges + 16 * (word(job, s.ROW) + i)
+                    first, end = max(first, word(place, 0)), min(end, word(place, 1))
+                own = weights + (1 + first) * pixel
                 for left in range(0, wide, columns):
                     j = min(left, wide - columns)
                     x, target = source + i * pitch + j * item, y + i * row_pitch + j * item
@@ -182,8 +186,8 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
                         vectors,
                         x,
                         pitch,
-                        places + 16 * begin,
-                        min(cut, taps - begin),
+                        places + 16 * first,
+                        end - first,
                         own,
                         start,
                         apart,

@@ -28,7 +28,8 @@ PARTS = 4  # tasks of each thread, for balance
 TASK = 2000.0  # cycles of a task
 COPY = 0.5  # cycles to copy a number into a strip
 FOREIGN = 1.0  # cycles to read a packed weight, of which other threads packed most
-SMALL = 30_000.0  # cycles of a whole call below which one thread does it
+GATHER, AGAIN = 1.5, 1.5  # cycles to pack a weight without its neighbours, more than with them; and from far
+SMALL = 45_000.0  # cycles of a whole call below which one thread does it
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,23 +52,23 @@ class Plan:
 
 
 @lru_cache(maxsize=1024)
-def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> Plan:
-    """The plan of a geometry's forward pass or input gradient."""
-    return build(described(geometry, backward, item), threads, machine.vectors())
+def planned(geometry: Convolution, backward: bool, item: int, threads: int, leaves_out: bool = True) -> Plan:
+    """The plan of a forward pass or an input gradient; it may leave out rows of taps that meet padding alone."""
+    return build(described(geometry, backward, item), threads, machine.vectors(), leaves_out)
 
 
-def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
+def build(sum_: Sum, threads: int, registers: Vectors, leaves_out: bool = True) -> Plan:
     """Choose tile and blocks, and write the program."""
     lanes = registers.lanes(sum_.item)
     tile = best_tile(sum_, lanes, registers.registers)
-    layout = Layout(sum_, tile, lanes, threads)
+    layout = Layout(sum_, tile, lanes, threads, leaves_out)
     return layout.plan()
 
 
 class Layout:
     """Blocks, strips and tables of a sum with a tile."""
 
-    def __init__(self, sum_: Sum, tile: Tile, lanes: int, threads: int) -> None:
+    def __init__(self, sum_: Sum, tile: Tile, lanes: int, threads: int, leaves_out: bool = True) -> None:
         self.sum, self.tile, self.lanes = sum_, tile, lanes
         self.phases = [len(a.phases) for a in sum_.axes]
         self.buffered = prod(self.phases) > 1
@@ -83,6 +84,7 @@ class Layout:
         self.tasks = repeats * self.row_blocks * self.column_blocks * self.shares // self.run
         self.rows = greatest(sum_.axes[1].count, tile.rows, self.row_blocks)
         self.columns = greatest(sum_.axes[2].count, tile.columns, self.column_blocks)
+        self.by_rows = leaves_out and tile.kind == "filters" and self.left_out > self.scattered
 
     def strip(self, rows: int, columns: int) -> Strip:
         """The strip of a block."""
@@ -180,6 +182,29 @@ class Layout:
         several = self.panels > 1 and prod(self.sum.kernel) > 1
         return first if self.tile.kind == "pixels" and several and smallest <= first else second
 
+    @property
+    def left_out(self) -> float:
+        """Cycles of taps whose whole row meets padding in all rows of a tile."""
+        high, rows = self.sum.axes[1], self.tile.rows
+        shifts = [shift for phase in high.phases for _, shift in phase]
+        tops = [min(top, high.count - rows) * high.step for top in range(0, high.count, rows)]
+        seen = sum(-(rows - 1) * high.step <= top + shift < high.source for top in tops for shift in shifts)
+        return self.cycles * (1 - seen / max(1, len(tops) * len(shifts)))
+
+    @property
+    def scattered(self) -> float:
+        """Cycles that packing takes longer where a filter's weights are wanted row by row."""
+        each = GATHER * (not self.buffered) + AGAIN * self.sum.far  # of a line each row of taps has some weights alone
+        return each * self.sum.groups * self.sum.weights / self.sum.item
+
+    def rows_of(self, shifts: Array) -> Array:
+        """From which tap to which one each row of tiles sums, of taps in the order of their rows' shifts."""
+        high, rows = self.sum.axes[1], self.tile.rows
+        tops = np.arange(high.count) * high.step
+        begin, end = -tops - (rows - 1) * high.step, high.source - tops
+        places = [np.searchsorted(shifts, bound) for bound in (begin, end)]
+        return np.ascontiguousarray(np.stack(places, 1), np.int64)
+
     def tables(self) -> tuple[Array, list[Array]]:
         """The table of phases, and those that it refers to."""
         deep, high, wide = self.sum.axes
@@ -187,7 +212,7 @@ class Layout:
         item, found, rows, offset = self.sum.item, [], [], LINE  # after the flag
         _, kernel_rows, kernel_columns = self.sum.kernel
         for phase in product(deep.phases, high.phases, wide.phases):
-            places, taps = [], []
+            places, taps, shifts = [], [], []
             for (t, down), (r, right), (c, across) in product(*phase):
                 if self.in_place:
                     place = ((down * high.source + right) * wide.source + across) * item
@@ -195,15 +220,21 @@ class Layout:
                     place = strip.place((down, right, across))
                 places.append(place)
                 taps.append(((t * kernel_rows + r) * kernel_columns + c) * item)
+                shifts.append(right)
             table = np.empty((self.sum.channels, len(taps), 2), np.int64)
             numbers = np.arange(self.sum.channels)[:, None]
             table[..., 0] = numbers * (self.source_channel if self.in_place else strip.channel) + np.array(
                 places, np.int64
             )
             table[..., 1] = numbers * self.sum.channel_step + np.array(taps, np.int64)
+            count, some = table.size // 2, 0
+            if self.by_rows:
+                order = np.argsort(np.tile(shifts, (self.sum.channels, 1)), axis=None, kind="stable")
+                table = table.reshape(-1, 2)[order]
+                found.append(self.rows_of(np.sort(np.repeat(shifts, self.sum.channels))))
+                some = found[-1].ctypes.data
             found.append(np.ascontiguousarray(table))
-            count = table.size // 2
-            rows.append((count, found[-1].ctypes.data, offset, 0))
+            rows.append((count, found[-1].ctypes.data, offset, some))
             offset += (count + 1) * self.tile.vectors * self.lanes * item
         self.panel_numbers = (offset - LINE) // item
         self.panel_bytes = up(offset, LINE) + LINE
@@ -298,7 +329,7 @@ class Layout:
         alone = packed and sum_.images * sum_.axes[0].count * self.row_blocks * self.column_blocks == 1
         values = self.words(strip, phases) | self.places(strip, int(phases[:, 0].max()), alone)
         kernel = self.panel_body()
-        careful = sum_.gaps and not self.inside
+        careful = self.by_rows or (sum_.gaps and not self.inside)
         packing = self.packing(phases, int(careful)) if packed else None
         values |= {s.PANEL_CODE: code(kernel), s.PACK_CODE: 0, s.PACK_PLAN: 0}
         if packing and alone:
@@ -344,7 +375,7 @@ class Layout:
         """The step that packs the weights."""
         sum_, taps = self.sum, prod(self.sum.kernel)
         run = 1
-        if not self.buffered:
+        if not self.buffered and not self.by_rows:
             run = taps * sum_.channels if sum_.channel_step == taps * sum_.item else taps
         parameters = [self.panels, sum_.filters, sum_.group_step, sum_.filter_step, self.panel_bytes, sum_.item]
         parameters += [prod(self.phases), phases.ctypes.data, run, flag, self.panel_numbers]

@@ -1,0 +1,83 @@
+"""Rows of taps that meet padding alone are left out: the sums are the same, and so is what is not finite."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastconv as fc
+from fastconv.backends.cpu import convolution as cpu
+from fastconv.backends.cpu import plans
+from fastconv.backends.reference import convolution as reference
+from fastconv.geometry import convolution
+
+LAYERS = {
+    "5x5 on 7x7": ((4, 40, 7, 7), (64, 40, 5, 5), 1, 2),
+    "stride": ((9, 40, 10, 12), (33, 40, 5, 3), 2, (2, 1)),
+    "dilation": ((8, 24, 9, 9), (48, 24, 3, 3), (1, 1), (4, 0)),
+    "rows that see nothing": ((8, 24, 6, 9), (48, 24, 3, 3), 1, (5, 1)),
+    "volumes": ((4, 16, 3, 6, 6), (32, 16, 3, 5, 5), 1, (1, 2, 2)),
+    "groups": ((8, 48, 7, 7), (64, 24, 5, 5), 1, 2),
+}
+
+
+def layer(name):
+    shape, weight, stride, padding = LAYERS[name]
+    dilation = (4, 1) if name == "dilation" else 1
+    return convolution(shape, weight, stride, padding, dilation, shape[1] // weight[1])
+
+
+def arrays(geometry, dtype):
+    rng = np.random.default_rng(0)
+    shapes = geometry.input_shape, geometry.weight_shape, geometry.output_shape
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_these_layers_leave_rows_out(name):
+    assert plans.planned(layer(name), False, 4, 1).finite_weights
+    assert not plans.planned(layer(name), False, 4, 1, leaves_out=False).finite_weights
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_sums_are_those_of_all_taps(name, dtype):
+    geometry = layer(name)
+    x, weight, grad = arrays(geometry, dtype)
+    wide = [array.astype(np.float64) for array in (x, weight, grad)]
+    bound = 2e-6 if dtype == "f4" else 1e-14
+    for found, wanted in (
+        (cpu.convolution(x, weight, None, geometry, "direct"), reference.convolution(*wide[:2], None, geometry)),
+        (
+            cpu.convolution_input_grad(weight, grad, geometry, None, "direct"),
+            reference.convolution_input_grad(*wide[1:], geometry),
+        ),
+    ):
+        assert_allclose(found, wanted, rtol=0, atol=bound * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("name", LAYERS)
+def test_weights_that_are_not_finite_meet_the_padding_too(name, value):
+    geometry = layer(name)
+    x, weight, _ = arrays(geometry, "f4")
+    weight[1, 0].flat[0] = value
+    with np.errstate(invalid="ignore"):
+        found, wanted = cpu.convolution(x, weight, None, geometry), reference.convolution(x, weight, None, geometry)
+    for of in (np.isnan, np.isposinf, np.isneginf):
+        assert_array_equal(of(found), of(wanted))
+    finite = np.isfinite(wanted)
+    assert_allclose(found[finite], wanted[finite], rtol=0, atol=1e-5 * np.abs(wanted[finite]).max())
+
+
+def test_bits_do_not_depend_on_threads():
+    geometry = layer("5x5 on 7x7")
+    x, weight, _ = arrays(geometry, "f4")
+    before, found = fc.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            fc.set_num_threads(count)
+            found.append(cpu.convolution(x, weight, None, geometry))
+    finally:
+        fc.set_num_threads(before)
+    assert_array_equal(found[0], found[1])
+    assert_array_equal(found[0], found[2])
