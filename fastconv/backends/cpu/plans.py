@@ -28,7 +28,7 @@ PARTS = 4  # tasks of each thread, for balance
 TASK = 2000.0  # cycles of a task
 COPY = 0.5  # cycles to copy a number into a strip
 FOREIGN = 1.0  # cycles to read a packed weight, of which other threads packed most
-GATHER, AGAIN = 1.5, 1.5  # cycles to pack a weight without its neighbours, more than with them; and from far
+GATHER, AGAIN = 1.5, 1.5  # cycles that packing a weight without its neighbours takes longer; and one from far
 SMALL = 45_000.0  # cycles of a whole call below which one thread does it
 
 
@@ -194,7 +194,7 @@ class Layout:
     @property
     def scattered(self) -> float:
         """Cycles that packing takes longer where a filter's weights are wanted row by row."""
-        each = GATHER * (not self.buffered) + AGAIN * self.sum.far  # of a line each row of taps has some weights alone
+        each = GATHER * (not self.buffered) + AGAIN * self.sum.far  # whose lines are fetched for each row of taps
         return each * self.sum.groups * self.sum.weights / self.sum.item
 
     def rows_of(self, shifts: Array) -> Array:
