@@ -1,13 +1,16 @@
 """Sizes as callers give them: one int for all axes, one for each, or pairs of them; ints and tuples of ints inside."""
 
-from operator import index
+from operator import index, is_
 from typing import Any
 
 from fastconv.typing import Pairs, Shape
 
 
 def hashable(value: Any, name: str) -> Any:
-    """`value` as ints, strings and tuples of them, so that it can key a cache; anything else is a TypeError."""
+    """`value` as ints, strings and tuples of them, so that it can key a cache; itself, if it is that already.
+
+    Anything else is a TypeError.
+    """
     if type(value) is int or isinstance(value, str):
         return value
     if type(value) is tuple:  # as most often: nothing to convert
@@ -17,7 +20,8 @@ def hashable(value: Any, name: str) -> Any:
         else:
             return value
     if hasattr(value, "__iter__"):
-        return tuple([hashable(item, name) for item in value])
+        items = tuple([hashable(item, name) for item in value])
+        return value if type(value) is tuple and all(map(is_, items, value)) else items
     try:
         if isinstance(value, bool):
             raise TypeError

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from math import prod
+from operator import is_
 from typing import Any
 
 from fastconv.arguments import explicit_pairs, hashable, per_axis
@@ -156,32 +157,39 @@ def convolution(
     x_shape: Shape, weight_shape: Shape, stride: object, padding: object, dilation: object, groups: object
 ) -> Convolution:
     """The geometry of `conv(x, weight)`: x (N, C, *spatial), weight (O, C / groups, *kernel)."""
-    key = x_shape, weight_shape, id(stride), id(padding), id(dilation), id(groups)
+    key = x_shape, weight_shape
     known = _known.get(key)
-    if known is not None:
-        return known[0]
-    given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return _settled(_convolution, key, given)
+    if known and known[1] is stride and known[2] is padding and known[3] is dilation and known[4] is groups:
+        found: Convolution = known[0]
+        return found
+    return _settled(_known, key, _convolution, SIZES, (stride, padding, dilation, groups))
 
 
+# What calls with these shapes gave last, and the geometry of it: who calls again gives the same objects.
+_known: dict[Any, Any] = {}
+_known_transposed: dict[Any, Any] = {}
 KNOWN = 4096
-_known: dict[Any, tuple[Convolution, Any]] = {}  # by arguments' identities, which stay theirs while they are here
+SIZES = "stride", "padding", "dilation", "groups"
+TRANSPOSED_SIZES = "stride", "padding", "output_padding", "groups", "dilation"
 
 
-def _settled(make: Callable[..., Convolution], key: tuple[Any, ...], given: dict[str, object]) -> Convolution:
-    """What is made of two shapes, a key's first, and what is given; known from now on if that can't change."""
-    values = [hashable(value, name) for name, value in given.items()]
-    found = make(*key[:2], *values)
-    if all(one is other for one, other in zip(values, given.values(), strict=True)):
-        if len(_known) >= KNOWN:
-            _known.clear()
-        _known[key] = found, values
+def _settled(
+    known: dict[Any, Any], shapes: Any, make: Callable[..., Convolution], names: Sequence[str], given: tuple[Any, ...]
+) -> Convolution:
+    """What is made of two shapes and what is given, which is known from now on if it can't change."""
+    values = [*map(hashable, given, names)]
+    found = make(*shapes, *values)
+    if all(map(is_, values, given)):
+        if len(known) >= KNOWN:
+            known.clear()
+        known[shapes] = found, *given
     return found
 
 
 def forget() -> None:
-    """Drop what is known by arguments' identities."""
+    """Drop what is known of earlier calls."""
     _known.clear()
+    _known_transposed.clear()
 
 
 @lru_cache(maxsize=4096)
@@ -220,12 +228,12 @@ def conv_transpose(
 
     x (N, C, *spatial), weight (C, O / groups, *kernel): what is input there is output here.
     """
-    key = x_shape, weight_shape, id(stride), id(padding), id(output_padding), id(groups), id(dilation)
-    known = _known.get(key)
-    if known is not None:
-        return known[0]
-    given = {"stride": stride, "padding": padding, "output_padding": output_padding}
-    return _settled(_conv_transpose, key, given | {"groups": groups, "dilation": dilation})
+    key, given = (x_shape, weight_shape), (stride, padding, output_padding, groups, dilation)
+    known = _known_transposed.get(key)
+    if known and all(map(is_, known[1:], given)):
+        found: Convolution = known[0]
+        return found
+    return _settled(_known_transposed, key, _conv_transpose, TRANSPOSED_SIZES, given)
 
 
 @lru_cache(maxsize=4096)
