@@ -1,9 +1,12 @@
 """Sizes as callers give them: one int for all axes, one for each, or pairs of them; ints and tuples of ints inside."""
 
+from collections.abc import Callable, Sequence
 from operator import index, is_
 from typing import Any
 
 from fastconv.typing import Pairs, Shape
+
+KNOWN = 4096  # pairs of shapes, at most, of which a table has the last arguments
 
 
 def hashable(value: Any, name: str) -> Any:
@@ -28,6 +31,19 @@ def hashable(value: Any, name: str) -> Any:
         return index(value)
     except TypeError:
         raise TypeError(f"{name} is {value!r}: an int is accepted, or a sequence of them") from None
+
+
+def settled(
+    known: dict[Any, Any], shapes: Any, make: Callable[..., Any], names: Sequence[str], given: tuple[Any, ...]
+) -> Any:
+    """What is made of two shapes and what is given, which is `known` from now on if it can't change."""
+    values = [*map(hashable, given, names)]
+    found = make(*shapes, *values)
+    if all(map(is_, values, given)):
+        if len(known) >= KNOWN:
+            known.clear()
+        known[shapes] = found, *given
+    return found
 
 
 def per_axis(value: object, rank: int, name: str, least: int) -> Shape:

@@ -10,14 +10,14 @@ Every function here checks what it is given, so that no later floor has to, and 
 times is checked once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from math import prod
 from operator import is_
 from typing import Any
 
-from fastconv.arguments import explicit_pairs, hashable, per_axis
+from fastconv.arguments import explicit_pairs, hashable, per_axis, settled
 from fastconv.typing import Padding, Pairs, Shape, Size
 
 
@@ -161,29 +161,16 @@ def convolution(
     known = _known.get(key)
     if known and known[1] is stride and known[2] is padding and known[3] is dilation and known[4] is groups:
         found: Convolution = known[0]
-        return found
-    return _settled(_known, key, _convolution, SIZES, (stride, padding, dilation, groups))
+    else:
+        found = settled(_known, key, _convolution, SIZES, (stride, padding, dilation, groups))
+    return found
 
 
 # What calls with these shapes gave last, and the geometry of it: who calls again gives the same objects.
 _known: dict[Any, Any] = {}
 _known_transposed: dict[Any, Any] = {}
-KNOWN = 4096
 SIZES = "stride", "padding", "dilation", "groups"
 TRANSPOSED_SIZES = "stride", "padding", "output_padding", "groups", "dilation"
-
-
-def _settled(
-    known: dict[Any, Any], shapes: Any, make: Callable[..., Convolution], names: Sequence[str], given: tuple[Any, ...]
-) -> Convolution:
-    """What is made of two shapes and what is given, which is known from now on if it can't change."""
-    values = [*map(hashable, given, names)]
-    found = make(*shapes, *values)
-    if all(map(is_, values, given)):
-        if len(known) >= KNOWN:
-            known.clear()
-        known[shapes] = found, *given
-    return found
 
 
 def forget() -> None:
@@ -232,8 +219,9 @@ def conv_transpose(
     known = _known_transposed.get(key)
     if known and all(map(is_, known[1:], given)):
         found: Convolution = known[0]
-        return found
-    return _settled(_known_transposed, key, _conv_transpose, TRANSPOSED_SIZES, given)
+    else:
+        found = settled(_known_transposed, key, _conv_transpose, TRANSPOSED_SIZES, given)
+    return found
 
 
 @lru_cache(maxsize=4096)

@@ -6,14 +6,13 @@ from guarded import Guard, tell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from plan_passes import BOUND, arrays, expected, passes
 from vector_widths import each_width, needs_guards, run_script
 
 from fastconv.backends.cpu import convolution as cpu
 from fastconv.backends.cpu import depthwise_plans, machine, workspace
 from fastconv.backends.reference import convolution as reference
 from fastconv.geometry import convolution
-
-BOUND = {"f4": 1e-5, "f8": 1e-13}
 
 
 @st.composite
@@ -30,47 +29,31 @@ def geometries(draw):
     )
 
 
-def arrays(geometry, dtype):
-    rng = np.random.default_rng(0)
-    shapes = geometry.input_shape, geometry.weight_shape, geometry.output_shape
-    channels = (geometry.in_channels,)
-    return [rng.standard_normal(shape).astype(dtype) for shape in (*shapes, channels, channels)]
+def by_planes(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, tall=2):
+    """Those of plans that go plane by plane."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(depthwise_plans, "SMALL", -1.0)
+        patch.setattr(depthwise_plans, "TALL", tall)  # few tiles to compile
+        patch.setattr(depthwise_plans, "LOW", min(tall, depthwise_plans.LOW))
 
+        def planned(backward, item):
+            return depthwise_plans.Layout(geometry, backward, item, threads, 2).planes()
 
-def passes(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, tall=2):
-    """The forward pass and, where the stride is 1, the input gradient."""
-    x, weight, grad, bias, back_bias = map(into, arrays(geometry, dtype))
-    found = []
-    for backward, (source, start) in enumerate(((x, bias), (grad, back_bias))[: 2 if max(geometry.stride) == 1 else 1]):
-        y = empty(geometry.input_shape if backward else geometry.output_shape, dtype)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(depthwise_plans, "SMALL", -1.0)
-            patch.setattr(depthwise_plans, "TALL", tall)  # few tiles to compile
-            patch.setattr(depthwise_plans, "LOW", min(tall, depthwise_plans.LOW))
-            plan = depthwise_plans.Layout(geometry, bool(backward), y.itemsize, threads, 2).planes()
-        assert cpu.run(plan, source, weight, start, y)
-        found.append(y)
-    return found
-
-
-def expected(geometry, dtype):
-    x, weight, grad, bias, back_bias = (array.astype(np.float64) for array in arrays(geometry, dtype))
-    forward = reference.convolution(x, weight, bias, geometry)
-    return [forward, reference.convolution_input_grad(weight, grad, geometry, back_bias)]
+        return passes(geometry, dtype, planned, into, empty)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @given(geometry=geometries())
 @settings(max_examples=60)
 def test_planes_are_the_reference(dtype, geometry):
-    for found, wanted in zip(passes(geometry, dtype), expected(geometry, dtype), strict=False):
+    for found, wanted in zip(by_planes(geometry, dtype), expected(geometry, dtype), strict=True):
         assert_allclose(found, wanted, rtol=0, atol=BOUND[dtype] * np.abs(wanted).max())
 
 
 @given(geometry=geometries())
 @settings(max_examples=20)
 def test_bits_depend_neither_on_threads_nor_on_blocks(geometry):
-    for one, *others in zip(*(passes(geometry, "f4", threads=threads) for threads in (1, 3, 40)), strict=True):
+    for one, *others in zip(*(by_planes(geometry, "f4", threads=threads) for threads in (1, 3, 40)), strict=True):
         for other in others:
             assert_array_equal(one, other)
 
@@ -84,8 +67,8 @@ def test_no_byte_outside_of_the_arrays_is_touched(side, geometry):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workspace, "take", guard.space)
         patch.setattr(workspace, "give", lambda _: None)
-        found = passes(geometry, "f4", guard.fixed, guard.empty)
-    for array, wanted in zip(found, expected(geometry, "f4"), strict=False):
+        found = by_planes(geometry, "f4", guard.fixed, guard.empty)
+    for array, wanted in zip(found, expected(geometry, "f4"), strict=True):
         assert_allclose(array, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
@@ -131,8 +114,8 @@ def check_layers():
     ]:
         geometry = convolution((2, 7, *size), (7, 1, *kernel), stride, padding, 1, 7)
         for dtype, bound in BOUND.items():
-            found, wanted = passes(geometry, dtype, tall=8), expected(geometry, dtype)
-            for array, again, right in zip(found, passes(geometry, dtype, threads=1, tall=8), wanted, strict=False):
+            found, wanted = by_planes(geometry, dtype, tall=8), expected(geometry, dtype)
+            for array, again, right in zip(found, by_planes(geometry, dtype, threads=1, tall=8), wanted, strict=True):
                 assert_array_equal(array, again)
                 assert np.abs(array - right).max() < bound * np.abs(right).max()
 

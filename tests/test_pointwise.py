@@ -6,15 +6,12 @@ from guarded import Guard, tell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from plan_passes import BOUND, arrays, expected, passes
 from vector_widths import each_width, needs_guards, run_script
 
 import fastconv as fc
 from fastconv.backends.cpu import algorithms, pointwise_plans, workspace
-from fastconv.backends.cpu import convolution as cpu
-from fastconv.backends.reference import convolution as reference
 from fastconv.geometry import convolution
-
-BOUND = {"f4": 1e-5, "f8": 1e-13}
 
 
 @st.composite
@@ -27,35 +24,14 @@ def geometries(draw):
     return convolution(shape, (filters, channels // groups, *(1,) * len(size)), 1, 0, 1, groups)
 
 
-def arrays(geometry, dtype):
-    rng = np.random.default_rng(0)
-    shapes = geometry.input_shape, geometry.weight_shape, geometry.output_shape
-    sizes = (geometry.out_channels,), (geometry.in_channels,)
-    return [rng.standard_normal(shape).astype(dtype) for shape in (*shapes, *sizes)]
-
-
 def both_passes(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, block=4000):
-    """The forward pass and the input gradient of plans for blocks of so many bytes."""
-    x, weight, grad, bias, back_bias = map(into, arrays(geometry, dtype))
-    found = []
-    for backward, (source, start) in enumerate(((x, bias), (grad, back_bias))):
-        y = empty(geometry.input_shape if backward else geometry.output_shape, dtype)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pointwise_plans, "BLOCK", block)
-            patch.setattr(pointwise_plans, "SMALL", -1.0)
-            patch.setattr(pointwise_plans, "suits", lambda _: True)
-            plan = pointwise_plans.planned.__wrapped__(geometry, bool(backward), y.itemsize, threads)
-        assert cpu.run(plan, source, weight, start, y)
-        found.append(y)
-    return found
-
-
-def expected(geometry, dtype):
-    x, weight, grad, bias, back_bias = (array.astype(np.float64) for array in arrays(geometry, dtype))
-    return (
-        reference.convolution(x, weight, bias, geometry),
-        reference.convolution_input_grad(weight, grad, geometry, back_bias),
-    )
+    """Those of plans for blocks of so many bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pointwise_plans, "BLOCK", block)
+        patch.setattr(pointwise_plans, "SMALL", -1.0)
+        patch.setattr(pointwise_plans, "suits", lambda _: True)
+        planned = pointwise_plans.planned.__wrapped__
+        return passes(geometry, dtype, lambda *which: planned(geometry, *which, threads), into, empty)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

@@ -15,7 +15,7 @@ from fastconv.backends.cpu.axes import Axis
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, PAGE, cache_bytes
 from fastconv.backends.cpu.native import Program
-from fastconv.backends.cpu.plans import SMALL
+from fastconv.backends.cpu.plans import PARTS, SMALL
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -28,7 +28,6 @@ PLANE = 0.7  # cycles of a tap, and of a copy, for a vector of a plane's pixels
 TALL, LOW = 8, 4  # rows of a plane's tile, at most: less where several lie side by side, or too many lines are written
 TASKS = 8  # of a weight gradient, whose blocks, and so its bits, must not depend on the number of threads
 FEW = 9  # taps whose weights stay in registers all together
-PARTS = 4  # tasks of each thread, at least
 CHUNKS = 16  # of the sums over pixels, where there are few channels
 
 

@@ -99,7 +99,7 @@ def points_tile(
 
 @cache
 def points_body(item: int, lanes: int, filters: int, vectors: int, rest: int) -> Any:
-    """The sums. An image's last tile has `rest` vectors, or as many as the others if that is 0."""
+    """The sums, by tiles of so many filters and vectors; an image's last tile has `rest` vectors."""
     across = vectors * lanes
 
     @njit

@@ -14,7 +14,8 @@ from fastconv.backends.cpu import pointwise
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, vectors
 from fastconv.backends.cpu.native import Program
-from fastconv.backends.cpu.tile_choice import ARITHMETIC, ENDS, IDLE, LOADS, PACKED, Sum, described
+from fastconv.backends.cpu.plans import SMALL
+from fastconv.backends.cpu.tile_choice import ARITHMETIC, ENDS, IDLE, LOADS, PACK, PACKED, Sum, described
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -22,9 +23,8 @@ MANY, LONG, SHORT = 768, 24, 16  # pixels of an image, channels and filters from
 WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
 BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
 AGAIN = 0.5  # panels' time that packing a block's pixels takes
-SMALL = 30_000.0  # cycles of a whole call below which one thread does it
 PARTS = 8  # of each thread's tasks, for balance
-STEP, END, PACK = 0.25, 4.0, 1.2  # cycles that a load of a step adds, a vector's sum takes, and packing a weight
+STEP, END, LEFT = 0.25, 4.0, 2.0  # cycles that a load of a step adds, that a vector's sum takes, and to leave pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,5 +134,5 @@ def cycles(sum_: Sum, filters: int, wide: int, lanes: int) -> dict[str, float]:
         IDLE: sums * channels / 2 - useful,
         LOADS: sums * channels * STEP * (filters + wide) / (filters * wide),
         ENDS: sums * END,
-        PACKED: sum_.groups * channels * sum_.filters * PACK + images * channels * rows * 2.0,
+        PACKED: sum_.groups * channels * sum_.filters * PACK + images * channels * rows * LEFT,
     }
