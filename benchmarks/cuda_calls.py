@@ -86,7 +86,7 @@ class Recorder:
 
     def launch(self, kernel: Kernel, blocks: int | tuple[int, ...], arguments: tuple[Any, ...]) -> None:
         """Note a launch."""
-        signature = tuple([typeof(argument) for argument in arguments])
+        signature = tuple([typeof(argument) for argument in device.handles(arguments)])
         found = self.launched.setdefault((kernel, signature), Launched(kernel, signature))
         count = prod(blocks) if isinstance(blocks, tuple) else int(blocks)
         found.calls[self.call] = max(count, found.calls.get(self.call, 0))

@@ -18,7 +18,8 @@ __all__ = ["to_device", "to_host", "use_stream"]
 
 def on_gpu(value: object) -> bool:
     """Whether `value` is an array that lives on a GPU."""
-    return type(value) is not np.ndarray and hasattr(value, "__cuda_array_interface__")
+    kind = type(value)
+    return kind is not np.ndarray and (getattr(kind, "on_gpu", False) or hasattr(value, "__cuda_array_interface__"))
 
 
 def on_device(value: Any) -> Any:
@@ -29,6 +30,8 @@ def on_device(value: Any) -> Any:
     BackendUnavailableError
         If the cuda backend can't run here.
     """
+    if getattr(type(value), "on_gpu", False):
+        return value
     backends.load("cuda")
     return importlib.import_module("fastconv.backends.cuda.interface").wrapped(value)
 

@@ -45,7 +45,7 @@ class Recorder(HostMemory):
         return np.zeros(max(size, 1), dtype), None
 
     def launch(self, kernel, blocks, arguments):
-        self.launches.append((kernel, blocks, arguments))
+        self.launches.append((kernel, blocks, device.handles(arguments)))
 
 
 class Interpreter(HostMemory):
@@ -79,6 +79,7 @@ class Interpreter(HostMemory):
 
     def launch(self, kernel, blocks, arguments):
         self.launched += 1
+        arguments = device.handles(arguments)
         arrays = {i: value for i, value in enumerate(arguments) if isinstance(value, np.ndarray)}
         fresh = {i: self.mask(array).copy() for i, array in arrays.items()}  # of an array that comes twice, two
         self.execute(kernel, blocks, arguments, fresh)

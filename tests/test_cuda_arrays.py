@@ -1,7 +1,9 @@
 """Arrays on a GPU against NumPy's: what they are, arithmetic, copies, parts, reductions."""
 
+import gc
 import importlib
 import operator
+import weakref
 
 import numpy as np
 import pytest
@@ -49,6 +51,33 @@ def test_there_and_back(rng, dtype, shape):
     assert (x.ndim, x.size, x.nbytes) == (a.ndim, a.size, a.nbytes)
     assert (np.shape(x), np.ndim(x), np.size(x)) == (a.shape, a.ndim, a.size)
     assert fc.to_host(x).flags.writeable
+
+
+def test_memory_of_garbage_in_a_cycle_is_given_back_alive(monkeypatch):
+    """Numba frees a handle by weak references to it, which a cycle's collection looks at before any `__del__`."""
+
+    class Handle:
+        size = 3
+
+    class Device:
+        def take(self, size, dtype):
+            handle = Handle()
+            weakref.finalize(handle, freed.append, size)
+            return handle, "key"
+
+        def give_back(self, handle, key):
+            given_back.append((handle, key, list(freed)))
+
+    freed, given_back = [], []
+    monkeypatch.setattr(module("device"), "current", Device())
+    cycle = [module("array").empty((3,), np.float32)]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+    assert [(type(handle), key, before) for handle, key, before in given_back] == [(Handle, "key", [])]
+    assert not freed
+    given_back.clear()
+    assert freed == [3]
 
 
 def test_it_does_not_become_numpys_in_silence():
@@ -167,6 +196,13 @@ def test_broadcasting(shapes, seed):
     a, b = (np.asarray(rng.standard_normal(shape)) for shape in shapes.input_shapes)
     same(fc.to_device(a) - fc.to_device(b), np.asarray(a - b))
     same(np.broadcast_to(fc.to_device(b), shapes.result_shape), np.broadcast_to(b, shapes.result_shape))
+
+
+@pytest.mark.parametrize("reps", [3, (2,), (2, 3), (1, 2, 3), (2, 1, 3, 1), (), (0, 2)], **names)
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3), (2, 0, 3)])
+def test_tiles(rng, shape, reps):
+    a = np.asarray(rng.standard_normal(shape))
+    same(np.tile(fc.to_device(a), reps), np.tile(a, reps))
 
 
 def test_broadcasting_of_a_number_of_axes_in_between(rng):

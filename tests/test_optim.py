@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import fastconv as fc
 from fastconv.nn import Parameter
 from fastconv.optim import SGD, Adam, AdamW, CosineSchedule, StepSchedule, WarmupSchedule, clip_grad_norm
 
@@ -220,6 +221,16 @@ def test_clipping_scales_all_gradients_by_one_factor():
     np.testing.assert_allclose(one.grad, [1.5, 0, 0], rtol=1e-6)  # torch adds 1e-6 to the norm
     np.testing.assert_allclose(two.grad, [0, 2, 0], rtol=1e-6)
     assert none.grad is None
+
+
+@pytest.mark.gpu
+def test_clipping_on_a_gpu(cuda, rng):
+    there, here = parameter(), parameter()
+    here.grad = rng.standard_normal(3) * 5
+    there.grad = here.grad
+    there.to_device()
+    assert clip_grad_norm([there], 2.0) == pytest.approx(clip_grad_norm([here], 2.0), rel=1e-14)
+    np.testing.assert_allclose(fc.to_host(there.grad), here.grad, rtol=1e-14)
 
 
 def test_clipping_leaves_small_gradients_alone():

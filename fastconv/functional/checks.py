@@ -39,14 +39,18 @@ def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.d
 
 def _ready(optional: Collection[str], arguments: dict[str, Any]) -> np.dtype[Any] | None:
     """The arguments' common dtype where nothing needs to be done or told, as most often; else None."""
-    dtype = None
+    dtype = kind = None
     for name, value in arguments.items():
-        if type(value) is np.ndarray:
-            if dtype is None:
-                dtype = value.dtype
-            if value.dtype is not dtype or value.flags.num & READY != READY:
+        if value is None and name in optional:
+            continue
+        if dtype is None:
+            kind = type(value)
+            if kind is not np.ndarray and not getattr(kind, "on_gpu", False):
                 return None
-        elif value is not None or name not in optional:
+            dtype = value.dtype
+        if type(value) is not kind or value.dtype is not dtype:
+            return None
+        if kind is np.ndarray and value.flags.num & READY != READY:  # on a GPU all are
             return None
     return dtype if dtype is SINGLE or dtype is DOUBLE else None
 

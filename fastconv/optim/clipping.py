@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fastconv.nn import Parameter, checks
+from fastconv.placement import to_host
 
 
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
@@ -47,7 +48,8 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """
     limit = checks.at_least(max_norm, "max_norm", 0)
     moved = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
-    norm = math.sqrt(sum(float(np.sum(np.square(grad.astype(np.float64)))) for _, grad in moved))
+    squares = sum(np.sum(np.square(grad.astype(np.float64))) for _, grad in moved)
+    norm = math.sqrt(to_host(squares))  # of arrays on a GPU, one number in one copy
     scale = limit / (norm + 1e-6)
     if not scale >= 1:  # a norm that is not a number makes all gradients so
         for parameter, grad in moved:

@@ -197,7 +197,7 @@ class Trainer:
         if self.clip_norm is not None:
             clip_grad_norm(self.optimizer.parameters, self.clip_norm)
         self.optimizer.step()
-        return float(loss)
+        return float(placement.to_host(loss))  # one's own may be an array, without axes
 
     def _whole(self, step: Callable[[Array, ArrayLike], float | None], x: Array, y: ArrayLike) -> float | None:
         """A step, or all as it was: where it raises, or gives no loss."""

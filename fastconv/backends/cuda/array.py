@@ -6,6 +6,7 @@ into NumPy's in silence, for a copy waits for all that was launched: `to_host` s
 
 from __future__ import annotations
 
+import weakref
 from functools import cached_property
 from math import prod
 from operator import index
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fastconv.backends.cuda import device
+from fastconv.backends.cuda import device, driver
 from fastconv.typing import Array, Shape
 
 DTYPES = {np.dtype(char) for char in "?bhilqBHILQefd"}
@@ -24,12 +25,18 @@ class Memory:
     """What several arrays may share: a handle of the device's, given back when the last of them is gone."""
 
     def __init__(self, handle: Any, key: Any = None, owner: Any = None) -> None:
-        self.handle, self.key, self.owner = handle, key, owner
+        self.handle, self.owner = handle, owner
         self.writes = 0  # how often numbers were written since bounds of some array in it were known
+        if key is not None:
+            # Not `__del__`: of garbage in a cycle the handle, which numba frees by weak references, would go first, and
+            # what is given back would be dead. Here the finalizer keeps it alive.
+            weakref.finalize(self, device.current.give_back, handle, key).atexit = False  # type: ignore[misc]
 
-    def __del__(self) -> None:
-        if self.key is not None:
-            device.current.give_back(self.handle, self.key)
+
+    @cached_property
+    def address(self) -> int:
+        """Of the first number."""
+        return int(self.handle.__cuda_array_interface__["data"][0])
 
 
 class DeviceArray(NDArrayOperatorsMixin):
@@ -47,6 +54,8 @@ class DeviceArray(NDArrayOperatorsMixin):
         Whether there are numbers that reach the bounds: of a part of an array they are only known not to pass them.
     """
 
+    on_gpu = True  # what other libraries' arrays are asked takes longer
+
     def __init__(self, memory: Memory, shape: Shape, dtype: Any, start: int = 0) -> None:
         self.memory, self.shape, self.dtype = memory, tuple(map(int, shape)), np.dtype(dtype)
         self.start, self.size = start, prod(self.shape)
@@ -58,6 +67,12 @@ class DeviceArray(NDArrayOperatorsMixin):
         """The numbers, as a one-dimensional array of the device's; numba takes ten microseconds to make one."""
         whole, size = self.memory.handle, max(self.size, 1)
         return whole if self.start == 0 and whole.size == size else whole[self.start : self.start + size]
+
+    @cached_property
+    def words(self) -> tuple[int, ...]:
+        """The numbers, as compiled code takes an array."""
+        itemsize = self.dtype.itemsize
+        return driver.words(self.memory.address + self.start * itemsize, max(self.size, 1), itemsize)
 
     @property
     def bounds(self) -> tuple[int, int] | None:

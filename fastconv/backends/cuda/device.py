@@ -12,22 +12,21 @@ import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numba import config, cuda
+from numba import config, cuda, typeof
 
-from fastconv.backends.cuda import simulation
+from fastconv.backends.cuda import driver, simulation
 from fastconv.typing import Array
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 NUMBA_CUDA = not SIMULATED and find_spec("numba_cuda") is not None  # Numba's own target knows fewer options
 KEPT = 1 << 31  # bytes that wait for later arrays; beyond, memory goes back to the driver
-LAUNCHES = 256  # of a kernel that are kept
 _simulator, _advice = threading.Lock(), threading.Lock()
 _stream: ContextVar[Any] = ContextVar("the stream that kernels are launched on", default=0)
 
@@ -78,32 +77,41 @@ class Device:
         return array
 
     def launch(self, kernel: Any, blocks: Any, arguments: tuple[Any, ...]) -> None:
-        """Run a `launching.Kernel` over so many blocks; arguments are handles and numbers."""
-        if not SIMULATED:
-            configured(kernel, blocks, _stream.get())(*arguments)
+        """Run a `launching.Kernel` over so many blocks; arguments are arrays and numbers."""
+        if SIMULATED:
+            with _simulation():
+                kernel.compiled[blocks, kernel.block](*handles(arguments))
             return
-        with _simulation():
-            kernel.compiled[blocks, kernel.block](*arguments)
+        kinds, stream = driver.signature(arguments), _stream.get()
+        packed = kernel.packed.get((driver.context(), kinds))
+        if packed is None:
+            launch_by_numba(kernel, blocks, stream, kinds, handles(arguments))
+            return
+        grid = (*blocks, 1, 1)[:3] if isinstance(blocks, tuple) else (blocks, 1, 1)
+        packed.launch(grid, kernel.block, int(stream), arguments)
 
 
-def configured(kernel: Any, blocks: Any, stream: Any) -> Any:
-    """A kernel's launch on so many blocks of a stream, as numba makes it, without its advice to beginners.
+def handles(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments as numba takes them: of arrays, the device's."""
+    return tuple([getattr(value, "handle", value) for value in arguments])
+
+
+def launch_by_numba(kernel: Any, blocks: Any, stream: Any, kinds: tuple[Any, ...], arguments: tuple[Any, ...]) -> None:
+    """A kernel's first launch for these types, which compiles it, without numba's advice to beginners.
 
     It warns of grids that leave multiprocessors idle, which small arrays do.
     """
-    launch = kernel.launches.get((blocks, stream))
-    if launch is None:
-        setting = importlib.import_module("numba.cuda.dispatcher").config
-        with _advice:
-            before, setting.CUDA_LOW_OCCUPANCY_WARNINGS = setting.CUDA_LOW_OCCUPANCY_WARNINGS, 0
-            try:
-                launch = kernel.compiled[blocks, kernel.block, stream]
-            finally:
-                setting.CUDA_LOW_OCCUPANCY_WARNINGS = before
-        if len(kernel.launches) >= LAUNCHES:
-            kernel.launches.clear()
-        kernel.launches[blocks, stream] = launch
-    return launch
+    setting = importlib.import_module("numba.cuda.dispatcher").config
+    with _advice:
+        before, setting.CUDA_LOW_OCCUPANCY_WARNINGS = setting.CUDA_LOW_OCCUPANCY_WARNINGS, 0
+        try:
+            launch = kernel.compiled[blocks, kernel.block, stream]
+        finally:
+            setting.CUDA_LOW_OCCUPANCY_WARNINGS = before
+    launch(*arguments)
+    with suppress(AttributeError, KeyError, TypeError):  # a numba that keeps it elsewhere launches all
+        function = driver.function_of(kernel.compiled, tuple(map(typeof, arguments)))
+        kernel.packed[driver.context(), kinds] = driver.Packed(function, kinds)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.concatenate: moves.concatenate,
     np.split: moves.split,
     np.broadcast_to: moves.spread,
+    np.tile: moves.tile,
     np.empty_like: empty_like,
     np.zeros_like: zeros_like,
     np.ones_like: ones_like,

@@ -31,7 +31,7 @@ class Kernel:
 
     def __init__(self, function: Callable[..., None], block: int, **options: Any) -> None:
         self.function, self.block, self.options = function, block, options
-        self.launches: dict[Any, Any] = {}
+        self.packed: dict[Any, Any] = {}  # the device's, by what the kernel was compiled for
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     @cached_property
@@ -42,8 +42,7 @@ class Kernel:
     def __call__(self, blocks: int | tuple[int, ...], *args: Any) -> None:
         """Launch so many blocks; nothing for none."""
         if not (0 in blocks if isinstance(blocks, tuple) else blocks == 0):
-            arguments = tuple([arg.handle if isinstance(arg, DeviceArray) else arg for arg in args])
-            device.current.launch(self, blocks, arguments)
+            device.current.launch(self, blocks, args)
 
 
 def kernel(block: int, **options: Any) -> Callable[[Callable[..., None]], Kernel]:

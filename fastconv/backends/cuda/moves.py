@@ -90,6 +90,17 @@ def spread(array: DeviceArray, shape: Shape) -> DeviceArray:
     return found
 
 
+def tile(array: DeviceArray, reps: int | Sequence[int]) -> DeviceArray:
+    """As `numpy.tile`."""
+    counts = tuple(map(int, reps)) if isinstance(reps, Sequence) else (int(reps),)
+    shape = (*[1] * (len(counts) - array.ndim), *array.shape)
+    counts = (*[1] * (len(shape) - len(counts)), *counts)
+    pairs = tuple(zip(counts, shape, strict=True))
+    apart = array.reshape(tuple(size for extent in shape for size in (1, extent)))
+    wider = spread(apart, tuple(size for pair in pairs for size in pair))
+    return wider.reshape(tuple(count * extent for count, extent in pairs))
+
+
 def broadcast_strides(shape: Shape, wider: Shape) -> Shape:
     """The strides, in numbers, of a contiguous array spread to a shape that it broadcasts to."""
     steps = [prod(shape[axis + 1 :]) if extent != 1 else 0 for axis, extent in enumerate(shape)]
