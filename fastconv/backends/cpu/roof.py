@@ -13,7 +13,7 @@ from fastconv.backends.cpu.machine import LINE, host_vectors
 from fastconv.backends.cpu.native import Program, address, body, word
 from fastconv.backends.cpu.vectors import Emit, instruction
 
-CHAINS = 24  # independent sums: the latency of a multiply-add times the units that do it, and some more
+CHAINS = 24  # independent sums at most: the latency of a multiply-add times the units that do it, and some more
 STEPS = 25_000  # of a task: 0.1 ms
 TASKS = 8  # for each thread
 SECONDS = 0.3  # for each thread: long enough that something else on the machine does not disturb all calls
@@ -21,11 +21,16 @@ STEP = 0  # a plan's word
 OUT = 0  # a call's address
 
 
+def chains() -> int:
+    """Independent sums, which leave some registers to what they are made of."""
+    return min(CHAINS, host_vectors().registers - 4)
+
+
 @instruction(2)
 def multiply_adds(e: Emit, steps: Any, out: Any) -> None:
     """out += the sum of CHAINS chains of vector multiply-adds of its first number."""
     number = e.splat(e.number(out))
-    sums = e.loop(steps, [number] * CHAINS, lambda _, sums: [e.fma(number, number, total) for total in sums])
+    sums = e.loop(steps, [number] * chains(), lambda _, sums: [e.fma(number, number, total) for total in sums])
     total = sums[0]
     for other in sums[1:]:
         total = e.b.fadd(total, other)
@@ -37,25 +42,25 @@ def chains_body(item: int, lanes: int) -> Any:
     """The body of nothing but multiply-adds."""
 
     @body
-    def chains(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+    def only_multiply_adds(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         for task in range(first, end):
             multiply_adds(item, lanes, word(plan, STEP), word(arrays, OUT) + task * LINE)
 
-    return chains
+    return only_multiply_adds
 
 
 @cache
 def fma_roof(item: int, threads: int) -> float:
     """FLOP/s of numbers of `item` bytes on so many threads, measured once; a multiply-add counts as two."""
     lanes, tasks = host_vectors().lanes(item), TASKS * threads
-    program = Program([(chains_body(item, lanes), [STEPS], tasks, TASKS)], tasks * STEPS * CHAINS)
+    program = Program([(chains_body(item, lanes), [STEPS], tasks, TASKS)], tasks * STEPS * chains())
     out = np.full((tasks, LINE // item), 1e-3, f"f{item}")
     program(threads, address(out))
     best, end = math.inf, time.perf_counter() + SECONDS * threads
     while (start := time.perf_counter()) < end:
         program(threads, address(out))
         best = min(best, time.perf_counter() - start)  # undisturbed: it is what the machine can do
-    return 2.0 * tasks * STEPS * CHAINS * lanes / best
+    return 2.0 * tasks * STEPS * chains() * lanes / best
 
 
 def cycles_a_second() -> float:
