@@ -1,7 +1,9 @@
 """Depthwise layers: planes are filtered one after the other, with pixels in the lanes.
 
 Pixels are loaded where they lie, once for each column of taps, and none is copied or turned: what comes from far comes
-at the memory's pace. Lanes beyond a row's ends are masked, and for rows beyond a plane's there is a row of zeros.
+at the memory's pace. Lanes beyond a row's ends are masked, and for rows beyond a plane's there is a row of zeros. A
+plane is gone through down its columns of tiles, or, where masks take registers from the sums, along its rows of tiles,
+whose inner ones go without.
 
 Index letters: `c` channel, `p q` output pixel, `r t` filter tap.
 """
@@ -11,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from numba import njit
 
 from fastconv.backends.cpu.moves import clear_numbers, flag_unless_finite
 from fastconv.backends.cpu.native import body, word
@@ -23,6 +27,7 @@ CHANNELS, HEIGHT, WIDTH, OUT_HEIGHT, OUT_WIDTH, TOP, ACROSS, TABLE, BLOCKS, TOGE
 CHECKED, SHARED, PER_THREAD = range(11, 14)
 WORDS = 14
 X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
+AHEAD = 1  # rows of tiles, whose pixels are fetched before they are met
 MOST = 7  # rows of taps, at most: a column's weights stay in registers
 
 
@@ -40,17 +45,25 @@ class Taps:
 
     def prepared(self, left: Value, width: Value, weights: Value, entries: Value) -> tuple[Any, Any, Any]:
         """Their weights, the masks of what is loaded, by its place in a row, and how far the first of it is."""
+        return self.factors(weights, entries), *self.masks(left, width, entries)
+
+    def factors(self, weights: Value, entries: Value) -> list[list[Value]]:
+        """Their weights, which a table's entries tell the places of."""
         e, words = self.e, 1 + self.high
-        factors = [
+        return [
             [e.splat(e.number(weights, e.word(entries, e.long(t * words + 1 + r)))) for r in range(self.high)]
             for t in range(self.some)
         ]
+
+    def masks(self, left: Value, width: Value, entries: Value) -> tuple[dict[int, Value], Value]:
+        """Which lanes of what is loaded lie in a row, by its place, and how far the first of it is; no width, all."""
+        e = self.e
         first = e.at(left, e.word(entries, e.long(0)))
-        masks = {}
-        for place in sorted({place for t in range(self.some) for place in self.places(t)}):
+        found = dict.fromkeys(sorted({place for t in range(self.some) for place in self.places(t)}), e.first(e.lanes))
+        for place in found if width is not None else ():
             at = e.at(first, place)
-            masks[place] = e.b.xor(e.leading(e.b.neg(at)), e.leading(e.b.sub(width, at)))
-        return factors, masks, e.b.mul(first, e.long(e.item))
+            found[place] = e.b.xor(e.leading(e.b.neg(at)), e.leading(e.b.sub(width, at)))
+        return found, e.b.mul(first, e.long(e.item))
 
     def places(self, t: int) -> list[int]:
         """Where in a row the vectors begin that a column of taps needs; an odd one's pixels are in an even one's."""
@@ -134,10 +147,131 @@ def plane_columns(
     e.loop(e.b.sdiv(e.at(count, rows - 1), e.long(rows)), [], tile)
 
 
+@instruction(8)
+def plane_rows(
+    e: Emit,
+    rows: int,
+    vectors: int,
+    high: int,
+    down: int,
+    across: int,
+    some: int,
+    planes: Value,
+    x: Value,
+    x_plane: Value,
+    height: Value,
+    width: Value,
+    top: Value,
+    weights: Value,
+    table: Value,
+    taps: Value,
+    bias: Value,
+    zeros: Value,
+    y: Value,
+    y_plane: Value,
+    y_width: Value,
+    count: Value,
+) -> None:
+    """As `plane_columns`, for some planes' whole rows, whose first and last tiles alone meet what is beyond their ends.
+
+    The last tile of a row comes first: what it stores too much, others store after it, but for the last rows.
+    """
+    write, last, wide = Taps(e, rows, vectors, high, down, across, some), e.at(count, -rows), vectors * e.lanes
+    pitch, y_pitch = e.b.mul(width, e.long(e.item)), e.b.mul(y_width, e.long(e.item))
+    tiles = e.b.sdiv(e.at(y_width, wide - 1), e.long(wide))
+    final = e.b.mul(e.at(tiles, -1), e.long(wide))
+    kept = [e.leading(e.b.sub(e.b.sub(y_width, final), e.long(v * e.lanes))) for v in range(vectors)]
+    ends = [write.masks(e.b.mul(place, e.long(across)), width, table) for place in (e.long(0), final)]
+
+    def plane(_: Value, places: list[Value]) -> list[Value]:
+        image, numbers, first, out = places
+        once, start = write.factors(numbers, table) if some > 1 else None, e.splat(e.number(first))
+
+        def row(number: Value, _: list[Value]) -> list[Value]:
+            begin = e.b.mul(number, e.long(rows))
+            begin = e.b.select(e.b.icmp_signed("<", begin, last), begin, last)
+            above = e.at(top, (down, begin))
+
+            def tile(place: Value, limit: Value, end: Any) -> None:
+                left, sums = e.b.mul(place, e.long(across)), [start] * (rows * vectors)
+                ahead = e.at(image, (e.at(above, AHEAD * rows * down), pitch), (left, e.long(e.item)))
+                for r in range(rows * down):
+                    e.will_load(e.at(ahead, (r, pitch)))
+
+                def met(t: Value, inner: list[Value]) -> list[Value]:
+                    entry = e.at(table, (8 * (1 + high), t))
+                    ready = write.factors(numbers, entry), *write.masks(left, limit, entry)
+                    return write.added(ready, image, height, pitch, above, zeros, inner)
+
+                if once:
+                    ready = once, *(end or write.masks(left, limit, table))
+                    sums = write.added(ready, image, height, pitch, above, zeros, sums)
+                else:
+                    sums = e.loop(taps, sums, met)
+                line = e.at(out, (begin, y_pitch), (place, e.long(e.item)))
+                for p in range(rows):
+                    for v, total in enumerate(sums[p * vectors : (p + 1) * vectors]):
+                        store(total, v, p, e.at(line, (p, y_pitch)), end is ends[1])
+
+            def store(total: Value, v: int, p: int, line: Value, some_lanes: bool) -> None:
+                if not some_lanes:
+                    e.store(total, line, v * e.lanes * e.item)
+                    return
+                left = e.b.sub(e.b.mul(e.b.sub(count, e.at(begin, p)), y_width), final)  # pixels, to the end of all
+                with e.b.if_else(e.b.icmp_signed(">=", left, e.long((v + 1) * e.lanes))) as (before, at_end):
+                    with before:
+                        e.store(total, line, v * e.lanes * e.item)
+                    with at_end:
+                        e.masked_store(total, kept[v], line, v * e.lanes * e.item)
+
+            def inside(number: Value, _: list[Value]) -> list[Value]:
+                tile(e.b.mul(e.at(number, 1), e.long(wide)), None, None)
+                return []
+
+            tile(final, width, ends[1])
+            with e.b.if_then(e.b.icmp_signed(">", tiles, e.long(1))):
+                tile(e.long(0), width, ends[0])
+            e.loop(e.at(tiles, -2), [], inside)
+            return []
+
+        e.loop(e.b.sdiv(e.at(count, rows - 1), e.long(rows)), [], row)
+        following = (image, x_plane), (numbers, e.b.mul(taps, e.long(high * e.item))), (first, e.item), (out, y_plane)
+        return [e.at(place, step) for place, step in following]
+
+    e.loop(planes, [x, weights, bias, y], plane)
+
+
 @cache
-def planes_body(item: int, lanes: int, rows: int, vectors: int, high: int, down: int, across: int, some: int) -> Any:
-    """The forward pass or the input gradient, by tiles of so many rows and vectors, strides down and across."""
+def planes_body(
+    item: int, lanes: int, rows: int, vectors: int, high: int, down: int, across: int, some: int, along: bool
+) -> Any:
+    """The forward pass or the input gradient, by tiles of so many rows and vectors, strides down and across.
+
+    A plane's tiles are taken `along` its rows, or down its columns.
+    """
     wide = vectors * lanes
+
+    @njit
+    def by_rows(plan, planes, x, x_plane, row, weights, bias, zeros, y, y_plane, count):  # type: ignore[no-untyped-def]
+        plane_rows(
+            item, lanes, rows, vectors, high, down, across, some, planes, x, x_plane, word(plan, HEIGHT),
+            word(plan, WIDTH), row * down + word(plan, TOP), weights, word(plan, TABLE), word(plan, ACROSS), bias,
+            zeros, y, y_plane, word(plan, OUT_WIDTH), count,
+        )  # fmt: skip
+
+    @njit
+    def by_columns(plan, planes, x, x_plane, row, weights, bias, zeros, y, y_plane, count):  # type: ignore[no-untyped-def]
+        taps, width = high * word(plan, ACROSS) * item, word(plan, OUT_WIDTH)
+        for left in range(0, width, wide):
+            for k in range(planes):
+                plane_columns(
+                    item, lanes, rows, vectors, high, down, across, some, x + k * x_plane, word(plan, HEIGHT),
+                    word(plan, WIDTH), row * down + word(plan, TOP), left * across, weights + k * taps,
+                    word(plan, TABLE), word(plan, ACROSS), bias + k * item, zeros, y + k * y_plane + left * item,
+                    width * item, count, width - left,
+                )  # fmt: skip
+
+    filtered = by_rows if along else by_columns
 
     @body
     def planes(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -156,15 +290,10 @@ def planes_body(item: int, lanes: int, rows: int, vectors: int, high: int, down:
             if word(plan, CHECKED):
                 all_taps = count * taps // item
                 flag_unless_finite(item, lanes, 0, word(arrays, WEIGHT) + channel * taps, all_taps, word(arrays, FLAG))
-            for left in range(0, width, wide):
-                for k in range(count):
-                    plane_columns(
-                        item, lanes, rows, vectors, high, down, across, some,
-                        word(arrays, X) + (own + k) * pixels * item, word(plan, HEIGHT), word(plan, WIDTH),
-                        row * down + word(plan, TOP), left * across, word(arrays, WEIGHT) + (channel + k) * taps,
-                        word(plan, TABLE), word(plan, ACROSS), word(arrays, BIAS) + (channel + k) * item, zeros,
-                        word(arrays, Y) + ((own + k) * outputs + row * width + left) * item, width * item,
-                        row_end - row, width - left,
-                    )  # fmt: skip
+            filtered(
+                plan, count, word(arrays, X) + own * pixels * item, pixels * item, row,
+                word(arrays, WEIGHT) + channel * taps, word(arrays, BIAS) + channel * item, zeros,
+                word(arrays, Y) + (own * outputs + row * width) * item, outputs * item, row_end - row,
+            )  # fmt: skip
 
     return planes

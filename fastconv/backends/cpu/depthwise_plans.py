@@ -183,7 +183,8 @@ class Layout:
         taps, across = len(rows_of_taps), wide.phases[0]
         shifts = [shift for _, shift in across]
         some = len(across) if taps * len(across) <= FEW and np.all(np.diff(shifts) == 1) else 1
-        vectors = 1 if wide.target <= self.lanes or wide.step > 1 else 2
+        few = machine.vectors().registers < 32  # of which masks take some, so that there are columns without
+        vectors = 1 if wide.target <= self.lanes or wide.step > 1 or few else 2
         weights = [[(r * len(across) + t) * self.item for r in rows_of_taps] for t, _ in across]
         table = np.array([[shift, *found] for (_, shift), found in zip(across, weights, strict=True)], np.int64)
         each = high.target * -(-wide.target // self.lanes)  # vectors of a plane
@@ -208,10 +209,19 @@ class Layout:
         words = [0] * depthwise_planes.WORDS
         for name, value in values.items():
             words[getattr(depthwise_planes, name)] = value
-        kernel = depthwise_planes.planes_body(self.item, self.lanes, tile, vectors, taps, high.step, wide.step, some)
+        along = few and self.ends(vectors * self.lanes, min(shifts), max(shifts) + wide.step - 1)
+        sizes = tile, vectors, taps, high.step, wide.step, some, along
+        kernel = depthwise_planes.planes_body(self.item, self.lanes, *sizes)
         described = f"{tile} rows x {vectors} vectors of {self.lanes} pixels, pixels"
         steps = [(kernel, words, self.images * sets * blocks, 4)]
         return self.plan(described, steps, PAGE + thread * self.threads, (table,))
+
+    def ends(self, pixels: int, least: int, greatest: int) -> bool:
+        """Whether only the first and the last tile of a row, of so many pixels, meet what lies beyond its ends."""
+        wide = self.axes[2]
+        tiles = -(-wide.target // pixels)
+        last = (tiles - 1) * pixels * wide.step + greatest  # of the last but one
+        return tiles <= 2 or (pixels * wide.step + least >= 0 and last <= wide.source)
 
     def gradient(self) -> Plan:
         """The gradient of the weights."""

@@ -118,16 +118,14 @@ def highest_of_rows(
 def keep(e: Emit, what: int, columns: w.Columns, entry: Value, where: Value, places: Value, at: Value) -> None:
     """Store the places: as they are in bytes, or as indices that count from the plane's first pixel."""
     if what == w.CODES:
-        size, kind, name = 1, ir.VectorType(I8, e.lanes), f"v{e.lanes}i8"
-        found = e.b.trunc(where, kind)
+        found = e.b.trunc(where, ir.VectorType(I8, e.lanes))
     else:
-        size, kind, name = 8, ir.VectorType(I64, e.lanes), f"v{e.lanes}i64"
+        kind = ir.VectorType(I64, e.lanes)
         begin = e.splat(e.b.add(e.word(entry, I64(w.CORNER)), columns.start))
         begin = e.b.add(begin, e.b.mul(e.numbered(), e.splat(columns.step)))
         none = e.b.icmp_signed("<", where, ir.Constant(where.type, [0] * e.lanes))
         found = e.b.select(none, ir.Constant(kind, [-1] * e.lanes), e.b.add(e.b.sext(where, kind), begin))
-    pointer = e.element(places, e.b.mul(at, I64(size)), kind)
-    e.call(f"llvm.masked.store.{name}.p0", ir.VoidType(), found, pointer, I32(size), columns.valid)
+    e.masked_store(found, columns.valid, places, e.b.mul(at, I64(1 if what == w.CODES else 8)))
 
 
 @instruction(5)

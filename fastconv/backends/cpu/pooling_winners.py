@@ -19,7 +19,7 @@ from fastconv.backends.cpu import native
 from fastconv.backends.cpu import windows as w
 from fastconv.backends.cpu.moves import clear_numbers
 from fastconv.backends.cpu.pooling_spread import interleaved
-from fastconv.backends.cpu.vectors import I8, I32, I64, Emit, Value, instruction
+from fastconv.backends.cpu.vectors import I8, I64, Emit, Value, instruction
 from fastconv.geometry import Pooling
 from fastconv.typing import Array
 
@@ -81,8 +81,7 @@ def give_winners(
             entry = e.at(table, b.mul(number, I64(8 * w.ROW)))
             at = e.at(b.mul(number, windows), place)
             grads = b.fadd(e.masked_load(valid, grad, b.mul(at, I64(e.item))), e.zero)  # as sums start: no -0
-            pointer, none = e.element(codes, at, small), ir.Constant(small, [0] * e.lanes)
-            won = e.call(f"llvm.masked.load.v{e.lanes}i8.p0", small, pointer, I32(1), valid, none)
+            won = e.masked_load(valid, codes, at, ir.Constant(small, [0] * e.lanes))
 
             def pixels(address: Value, code: Value, values: list[Value]) -> list[Value]:
                 code = b.add(code, e.word(entry, I64(w.START)))

@@ -16,10 +16,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastconv.backends.cpu.machine import vectors
 from fastconv.memory import aligned as aligned
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 READ, WRITE = 0, 1  # what a cache line is fetched for
+MASK_REGISTERS = 512  # bits of vectors whose masks have registers of their own
 Value = Any  # of llvmlite's IR
 
 
@@ -32,6 +34,7 @@ class Emit:
         self.vector = ir.VectorType(self.scalar, lanes)
         self.name = f"v{lanes}f{8 * item}"
         self.zero = ir.Constant(self.vector, [0.0] * lanes)
+        self.leads: dict[int, Value] = {}  # masks of a vector's first lanes
 
     def call(self, name: str, result: Any, *args: Value) -> Value:
         """One of LLVM's intrinsic functions."""
@@ -112,12 +115,17 @@ class Emit:
         """The mask of the first `count` lanes, an int or an IR value."""
         if isinstance(count, int):
             return ir.Constant(ir.VectorType(I1, self.lanes), [lane < count for lane in range(self.lanes)])
-        return self.b.icmp_signed("<", self.numbered(), self.splat(self.long(count)))
+        return self.lead(self.b.icmp_signed("<", self.numbered(), self.splat(self.long(count))))
 
     def leading(self, count: Value) -> Value:
         """The mask of the first `count` lanes, an int64 of any size: quick where masks have registers of their own."""
         bits = self.b.sub(self.b.shl(I64(1), self.clamped(count)), I64(1))
-        return self.b.bitcast(self.b.trunc(bits, ir.IntType(self.lanes)), ir.VectorType(I1, self.lanes))
+        return self.lead(self.b.bitcast(self.b.trunc(bits, ir.IntType(self.lanes)), ir.VectorType(I1, self.lanes)))
+
+    def lead(self, mask: Value) -> Value:
+        """A mask of the first lanes, which is remembered as such."""
+        self.leads[id(mask)] = mask
+        return mask
 
     def gather(self, places: Value, mask: Value, outside: Value = None) -> Value:
         """The numbers at a vector of addresses; lanes outside the mask are 0, or those of a vector."""
@@ -126,10 +134,25 @@ class Emit:
         return self.call(name, self.vector, pointers, I32(self.item), mask, self.zero if outside is None else outside)
 
     def masked_load(self, mask: Value, address: Value, offset: Value = 0, outside: Value = None) -> Value:
-        """A vector whose other lanes are 0, or those of a vector; their memory is not touched."""
-        place = self.element(address, offset, self.vector)
-        name = f"llvm.masked.load.{self.name}.p0"
-        return self.call(name, self.vector, place, I32(self.item), mask, self.zero if outside is None else outside)
+        """A vector whose other lanes are 0, or those of a vector of any kind; their memory is not touched."""
+        outside = self.zero if outside is None else outside
+        place, size = self.element(address, offset, outside.type), _bytes(outside.type)
+
+        def some() -> Value:
+            name = f"llvm.masked.load.{_name(outside.type)}.p0"
+            return self.call(name, outside.type, place, I32(size), mask, outside)
+
+        if size >= 4 or not self.branches(mask):
+            return some()
+        with self.b.if_else(self.b.icmp_unsigned("==", *self.bits(mask)), likely=True) as (whole, part):
+            with whole:
+                every, one = self.b.load(place, align=size), self.b.block
+            with part:
+                others, other = some(), self.b.block
+        found = self.b.phi(outside.type)
+        found.add_incoming(every, one)
+        found.add_incoming(others, other)
+        return found
 
     def save(self, scalar: Value, address: Value, offset: Value = 0) -> None:
         """Store a single number."""
@@ -148,9 +171,53 @@ class Emit:
         self.call("llvm.prefetch.p0", ir.VoidType(), pointer, I32(purpose), I32(level), I32(1))
 
     def masked_store(self, value: Value, mask: Value, address: Value, offset: Value = 0) -> None:
-        """Store some lanes of a vector."""
-        place = self.element(address, offset, self.vector)
-        self.call(f"llvm.masked.store.{self.name}.p0", ir.VoidType(), value, place, I32(self.item), mask)
+        """Store some lanes of a vector of any kind.
+
+        Where masks have no registers of their own, a processor may take twenty cycles for it, so that all lanes are
+        stored plainly, and the first ones in pieces.
+        """
+        place, size = self.element(address, offset, value.type), _bytes(value.type)
+
+        def some() -> None:
+            self.call(f"llvm.masked.store.{_name(value.type)}.p0", ir.VoidType(), value, place, I32(size), mask)
+
+        if not self.branches(mask):
+            some()
+            return
+        bits, every = self.bits(mask)
+        with self.b.if_else(self.b.icmp_unsigned("==", bits, every), likely=True) as (whole, part):
+            with whole:
+                self.b.store(value, place, align=size)
+            with part:
+                if id(mask) in self.leads:
+                    self._store_first(value, bits, self.at(address, offset))
+                else:
+                    some()
+
+    def _store_first(self, value: Value, bits: Value, address: Value) -> None:
+        """Store the lanes before the first bit that is not set: halves, quarters and so on, each where all are."""
+        lanes, size = self.lanes, _bytes(value.type)
+        while lanes > 1:
+            lanes //= 2
+            low, high = (self.shuffle(value, value, range(begin, begin + lanes)) for begin in (0, lanes))
+            part = bits.type((1 << lanes) - 1)
+            filled = self.b.icmp_unsigned("==", self.b.and_(bits, part), part)
+            with self.b.if_then(filled):
+                self.b.store(low, self.pointer(address, low.type), align=size)
+            value = self.b.select(filled, high, low)
+            bits = self.b.select(filled, self.b.lshr(bits, bits.type(lanes)), bits)
+            address = self.b.select(filled, self.at(address, lanes * size), address)
+        with self.b.if_then(self.b.trunc(bits, I1)):
+            self.b.store(value, self.pointer(address, value.type), align=size)
+
+    def branches(self, mask: Value) -> bool:
+        """Whether a mask had better be looked at."""
+        return vectors().bits != MASK_REGISTERS and not isinstance(mask, ir.Constant)
+
+    def bits(self, mask: Value) -> tuple[Value, Value]:
+        """A mask as an int, and that of all lanes."""
+        kind = ir.IntType(self.lanes)
+        return self.b.bitcast(mask, kind), kind((1 << self.lanes) - 1)
 
     def transposed(self, rows: Sequence[Value]) -> list[Value]:
         """Rows for columns of each square: out[j][lane] = rows[lane % n][lane - lane % n + j].
@@ -272,6 +339,17 @@ class Emit:
         for c, x in rest:
             total = self.b.fadd(total, x) if c == 1 else self.fma(self.constant(c), x, total)
         return total
+
+
+def _bytes(kind: Any) -> int:
+    """Of a vector's number."""
+    element = kind.element
+    return element.width // 8 if isinstance(element, ir.IntType) else 4 if element == ir.FloatType() else 8
+
+
+def _name(kind: Any) -> str:
+    """A vector's kind, as LLVM's intrinsic functions name it."""
+    return f"v{kind.count}{'i' if isinstance(kind.element, ir.IntType) else 'f'}{8 * _bytes(kind)}"
 
 
 def instruction(literals: int) -> Callable[[Callable[..., None]], Any]:
