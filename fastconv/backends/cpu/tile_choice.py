@@ -9,7 +9,7 @@ from math import prod
 
 from fastconv.backends.cpu import axes
 from fastconv.backends.cpu.axes import Axis
-from fastconv.backends.cpu.machine import cache_bytes
+from fastconv.backends.cpu.machine import LINE, cache_bytes
 from fastconv.geometry import Convolution
 
 STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
@@ -20,7 +20,7 @@ AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
 BRANCH = 30.0  # cycles of a tile or a cut that are lost at its ends
 FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
 PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
-CUT = 0.4  # of the first cache, for the weights of a cut
+CUT, CUT_WITH_PIXELS = 0.4, 0.6  # of the first cache, for the weights of a cut, and for their pixels too
 
 # What needs cycles.
 ARITHMETIC, IDLE, LOADS = "multiply-adds", "lanes and tiles that are not filled", "loads"
@@ -158,5 +158,9 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
 
 
 def cut_of(width: int) -> int:
-    """Taps of a panel whose weights, `width` bytes for each, leave enough of the first cache to the pixels."""
-    return max(1, int(cache_bytes(1, 1 << 15) * CUT) // width)
+    """Taps of a panel whose weights, `width` bytes for each, leave enough of the first cache to the pixels.
+
+    A tap's pixels for some tiles lie in a line of the cache.
+    """
+    first = cache_bytes(1, 1 << 15)
+    return max(1, min(int(first * CUT) // width, int(first * CUT_WITH_PIXELS) // (width + LINE)))
