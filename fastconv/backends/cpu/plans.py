@@ -29,6 +29,7 @@ TASK = 2000.0  # cycles of a task
 COPY = 0.5  # cycles to copy a number into a strip
 FOREIGN = 1.0  # cycles to read a packed weight, of which other threads packed most
 GATHER, AGAIN = 1.5, 1.5  # cycles that packing a weight without its neighbours takes longer; and one from far
+STRIP = 3 << 18  # bytes that a task may go through again and again, even if the second cache is hardly larger
 SMALL = 45_000.0  # cycles of a whole call below which one thread does it
 
 
@@ -172,10 +173,14 @@ class Layout:
         count = self.sum.images if single else self.sum.groups
         return max([run for run in range(1, most + 1) if count % run == 0], default=1)
 
-    def limit(self) -> int:
-        """Bytes that a block may go through: the first cache's where pixels are loaded in vectors, if a tile fits."""
-        first, second = cache_bytes(1, 1 << 15) * 5 // 8, cache_bytes(2, 1 << 20) * 3 // 8
-        small = 8 * self.sum.weights <= cache_bytes(2, 1 << 20)
+    def limit(self, least: int = STRIP) -> int:
+        """Bytes that a block may go through: the first cache's where pixels are loaded in vectors, if a tile fits.
+
+        It is `least` or more, if the second cache is not much smaller.
+        """
+        behind = cache_bytes(2, 1 << 20)
+        first, second = cache_bytes(1, 1 << 15) * 5 // 8, max(behind * 3 // 8, min(least, 2 * behind))
+        small = 8 * self.sum.weights <= behind
         if prod(self.sum.kernel) == 1 and self.tile.kind == "filters" and small:
             second //= 2
         smallest = self.footprint(self.tile.rows, self.tile.columns)
@@ -255,7 +260,7 @@ class Layout:
     @property
     def together(self) -> bool:
         """Whether single taps' pixels lie near each other as they are; loaded in vectors, copies had better align."""
-        near = self.source_channel <= TOGETHER and self.source_channel * self.sum.channels <= self.limit()
+        near = self.source_channel <= TOGETHER and self.source_channel * self.sum.channels <= self.limit(0)
         return near and prod(self.sum.kernel) == 1 and self.tile.kind == "filters"
 
     @property

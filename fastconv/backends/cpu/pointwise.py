@@ -15,7 +15,7 @@ from numba import njit
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.machine import LINE
-from fastconv.backends.cpu.moves import clear_numbers, copy_numbers, turn_block
+from fastconv.backends.cpu.moves import clear_numbers, copy_apart, copy_numbers, copy_rows, turn_block
 from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.vectors import I8, READ, Emit, Value, instruction
 
@@ -25,7 +25,10 @@ GROUPS, CHANNELS, FILTERS, PIXELS, TILES, BLOCKS, PANELS, SHARES, FETCHED = rang
 # bytes of a panel of filters, of a thread's part of the workspace and before it; and in the weights from a filter, a
 # channel and a group to the next.
 PANEL_BYTES, PER_THREAD, SHARED, FILTER_STEP, CHANNEL_STEP, GROUP_STEP = range(9, 15)
-PLACES = 15
+# Where every so many pixels of x are taken: where in the workspace they are left, 0 where all are; x's and their
+# extents, and the steps; planes of a task, and all.
+SAMPLES, EXTENTS, TAKEN, STEPS, TOGETHER, PLANES = 15, 16, 19, 22, 25, 26
+PLACES = 27
 
 
 @instruction(6)
@@ -139,14 +142,15 @@ def points_body(item: int, lanes: int, filters: int, vectors: int, rest: int) ->
         channels, many, row = word(plan, CHANNELS), word(plan, FILTERS), word(plan, PIXELS) * item
         blocks, panels, shares = word(plan, BLOCKS), word(plan, PANELS), word(plan, SHARES)
         own = word(arrays, s.WORKSPACE) + word(plan, SHARED) + thread * word(plan, PER_THREAD)
+        images = word(arrays, s.WORKSPACE) + word(plan, SAMPLES) if word(plan, SAMPLES) else word(arrays, s.X)
         for task in range(first, end):
             share, block, image = task % shares, task // shares % blocks, task // shares // blocks
             begin, stop = block * word(plan, TILES) // blocks, (block + 1) * word(plan, TILES) // blocks
             group = image % word(plan, GROUPS)
-            x = word(arrays, s.X) + image * channels * row + begin * across * item
+            x = images + image * channels * row + begin * across * item
             ahead = x + (stop - begin) * across * item
             if block + 1 == blocks:
-                ahead = word(arrays, s.X) + (image + 1) * channels * row
+                ahead = images + (image + 1) * channels * row
             y = word(arrays, s.Y) + image * many * row + begin * across * item
             low, high = share * panels // shares, (share + 1) * panels // shares
             for panel in range(low, high):
@@ -161,6 +165,37 @@ def points_body(item: int, lanes: int, filters: int, vectors: int, rest: int) ->
                 )  # fmt: skip
 
     return points
+
+
+@cache
+def sample_body(item: int, lanes: int) -> Any:
+    """Every so many pixels of x, one behind the other. A task is some planes."""
+
+    @body
+    def sample(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        deep, high, wide = word(plan, EXTENTS), word(plan, EXTENTS + 1), word(plan, EXTENTS + 2)
+        planes, rows, columns = word(plan, TAKEN), word(plan, TAKEN + 1), word(plan, TAKEN + 2)
+        pitch, step = word(plan, STEPS + 1) * wide * item, word(plan, STEPS + 2)
+        for task in range(first, end):
+            begin = task * word(plan, TOGETHER)
+            for number in range(begin, min(begin + word(plan, TOGETHER), word(plan, PLANES))):
+                for i in range(planes):
+                    source = word(arrays, s.X) + (number * deep + i * word(plan, STEPS)) * high * wide * item
+                    target = (number * planes + i) * rows * columns * item
+                    target += word(arrays, s.WORKSPACE) + word(plan, SAMPLES)
+                    if step == 1:
+                        for j in range(rows):
+                            copy_numbers(item, lanes, source + j * pitch, columns, target + j * columns * item)
+                    elif step == 2:
+                        copy_rows(
+                            item, lanes, 2, source, pitch, rows, 0, columns, columns, target, columns * item, 1, 0, 0
+                        )
+                    else:
+                        for j in range(rows):
+                            to = target + j * columns * item
+                            copy_apart(item, lanes, source + j * pitch, step * item, columns, to, item)
+
+    return sample
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.backends.cpu import pointwise
 from fastconv.backends.cpu.layout import up
-from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, vectors
+from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes, vectors
 from fastconv.backends.cpu.native import Program
 from fastconv.backends.cpu.plans import SMALL
 from fastconv.backends.cpu.tile_choice import ARITHMETIC, ENDS, IDLE, LOADS, PACK, PACKED, Sum, described
@@ -20,9 +20,11 @@ from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
 MANY, LONG, SHORT = 768, 24, 16  # pixels of an image, channels and filters from which on
+ENOUGH, SOME = 192, 40  # pixels of all images, and of one, with few registers, whose other tiles are the slower
 WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
 BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
 AGAIN = 0.5  # panels' time that packing a block's pixels takes
+SAMPLED = 1 << 13  # pixels that a task samples
 PARTS = 8  # of each thread's tasks, for balance
 STEP, END, LEFT = 0.25, 4.0, 2.0  # cycles that a load of a step adds, that a vector's sum takes, and to leave pixels
 
@@ -43,24 +45,37 @@ class Plan:
     finite_weights: bool = False  # there is no padding that weights must not meet
 
 
-def suits(sum_: Sum) -> bool:
+def suits(sum_: Sum, registers: Vectors) -> bool:
     """Whether it is a sum over single pixels in place, with so many of them, and so long sums, that packing pays."""
     *others, pixels = sum_.axes
     single = prod(sum_.kernel) == 1 and pixels.phases == (((0, 0),),) and pixels.step == 1
     in_place = single and pixels.source == pixels.target and all(axis.source == axis.target == 1 for axis in others)
     long = sum_.channels >= LONG and SHORT <= sum_.filters <= WIDE * sum_.channels
-    return in_place and pixels.count >= MANY and long and not sum_.far
+    if registers.registers > 16:
+        return in_place and pixels.count >= MANY and long and not sum_.far
+    many = pixels.count >= SOME and pixels.count * sum_.images >= ENOUGH
+    return in_place and many and long and sum_.weights <= cache_bytes(3, 1 << 23) // 8
 
 
 @lru_cache(maxsize=1024)
 def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> Plan | None:
     """The plan of a geometry's forward pass or input gradient, if it is such a sum."""
-    sum_ = described(geometry, backward, item)
-    return build(sum_, threads, vectors()) if suits(sum_) else None
+    sum_, registers = described(geometry, backward, item), vectors()
+    if suits(sum_, registers):
+        return build(sum_, threads, registers)
+    if backward or max(geometry.stride) == 1 or registers.registers > 16 or prod(geometry.kernel_size) > 1:
+        return None
+    if any(before or after for before, after in geometry.padding):
+        return None
+    ones, no_padding = tuple(1 for _ in geometry.stride), tuple((0, 0) for _ in geometry.stride)
+    sum_ = described(
+        replace(geometry, input_size=geometry.output_size, stride=ones, padding=no_padding), backward, item
+    )
+    return build(sum_, threads, registers, geometry) if suits(sum_, registers) else None
 
 
-def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
-    """Choose tiles and blocks, and write the program."""
+def build(sum_: Sum, threads: int, registers: Vectors, samples: Convolution | None = None) -> Plan:
+    """Choose tiles and blocks, and write the program; the pixels may be samples of a geometry's input."""
     item, lanes, channels, pixels = sum_.item, registers.lanes(sum_.item), sum_.channels, sum_.axes[2].count
     filters, wide = (8, 3) if registers.registers > 16 else (4, 3)
     across = wide * lanes
@@ -91,7 +106,15 @@ def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
         pointwise.CHANNEL_STEP: sum_.channel_step,
         pointwise.GROUP_STEP: sum_.group_step,
     }
-    words = [values[place] for place in range(pointwise.PLACES)]
+    workspace = shared + own * used
+    steps: list[Any] = []
+    if samples:
+        values |= sampled(samples, up(workspace, PAGE))
+        workspace = values[pointwise.SAMPLES] + sum_.images * sum_.groups * channels * pixels * item + LINE
+    words = [values.get(place, 0) for place in range(pointwise.PLACES)]
+    if samples:
+        planes, each = values[pointwise.PLANES], values[pointwise.TOGETHER]
+        steps.append((pointwise.sample_body(item, lanes), words, -(-planes // each), PARTS))
     kernel = pointwise.points_body(item, lanes, filters, wide, rest or wide)
     tasks = images * blocks * shares
     packing = pointwise.pack_body(item, lanes, filters), words, sum_.groups * panels, 4 if shared > 1 << 16 else 0
@@ -100,12 +123,26 @@ def build(sum_: Sum, threads: int, registers: Vectors) -> Plan:
         tile=f"{filters} filters x {across} pixels, pixels in the vectors' lanes",
         blocks=f"{blocks} of pixels x {shares} of the filters, which are {panels} tiles",
         tasks=tasks,
-        workspace=shared + own * used,
+        workspace=workspace,
         threads=used,
         parts=parts,
         no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
-        program=Program([packing, (kernel, words, tasks, PARTS)], int(work)),
+        program=Program([*steps, packing, (kernel, words, tasks, PARTS)], int(work)),
     )
+
+
+def sampled(geometry: Convolution, place: int) -> dict[int, int]:
+    """A plan's words on the pixels of a geometry's input that single taps meet, which are left at this place."""
+    ones = (1,) * (3 - len(geometry.stride))
+    values = {pointwise.SAMPLES: place, pointwise.PLANES: geometry.batch * geometry.in_channels}
+    values[pointwise.TOGETHER] = max(1, SAMPLED // prod(geometry.output_size))
+    for word, sizes in (
+        (pointwise.EXTENTS, geometry.input_size),
+        (pointwise.TAKEN, geometry.output_size),
+        (pointwise.STEPS, geometry.stride),
+    ):
+        values |= {word + axis: size for axis, size in enumerate((*ones, *sizes))}
+    return values
 
 
 def split(images: int, tiles: int, panels: int, most: int, threads: int) -> tuple[int, int]:
