@@ -14,6 +14,7 @@ from fastconv.geometry import Convolution
 
 STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
 LOAD, WEIGHT = 0.18, 0.3  # cycles that loading a number or a vector of weights adds, and a weight of its own address
+ALONE = 0.75  # cycles of a load that is no part of a multiply-add
 ALIGNED, CROSSING, OFTEN = 0.45, 0.65, 0.4  # and a vector of pixels, also where it crosses lines, or comes from far
 SINGLE_FAR, SINGLE_FARTHER = 2.0, 20.0  # and some weights of which each line of the cache has no more
 AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
@@ -94,9 +95,12 @@ def best_tile(sum_: Sum, lanes: int, registers: int) -> Tile:
     return min([*pixel_tiles(sum_, lanes, registers), *filter_tiles(sum_, lanes, registers)], key=lambda t: t.cycles)
 
 
-def rate(sums: int, loads: float) -> float:
-    """Cycles of a step: two multiply-adds a cycle, which loads disturb, and four cycles until a sum can go on."""
-    return max(sums / 2 + LOAD * loads, 4.0)
+def rate(sums: int, loads: float, registers: int) -> float:
+    """Cycles of a step: two multiply-adds a cycle, which loads disturb, and four cycles until a sum can go on.
+
+    Where registers are few, a pixel is loaded by an instruction of its own, two a cycle at best.
+    """
+    return max(sums / 2 + LOAD * loads, 4.0, ALONE * loads if registers <= 16 else 0.0)
 
 
 def shared_parts(sum_: Sum, lanes: int, sums: float) -> dict[str, float]:
@@ -149,7 +153,7 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         far = (FARTHER if sum_.far else FAR) * vectors / together
         cuts = -(-sum_.taps // cut_of(vectors * lanes * sum_.item)) if together > 1 else 1
         parts = shared_parts(sum_, lanes, tiles * sums)
-        parts[LOADS] = tiles * sum_.taps * (rate(sums, rows * columns + vectors) - sums / 2)
+        parts[LOADS] = tiles * sum_.taps * (rate(sums, rows * columns + vectors, registers) - sums / 2)
         parts[FETCHED] = tiles * sum_.taps * far
         parts[ENDS] = tiles * (stores + cuts * BRANCH + (cuts - 1) * AGAIN * sums)
         parts[PACKED] = packing * prod(a.count for a in sum_.axes)
