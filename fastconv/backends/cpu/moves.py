@@ -238,13 +238,20 @@ def turn_apart(
 
 
 def some_rows(e: Emit, source: Value, row_step: Value, rows: Value, columns: Value) -> list[Value]:
-    """The first `columns` numbers of the first `rows` rows, zeros elsewhere."""
+    """The first `columns` numbers of the first `rows` rows, zeros elsewhere; none is more than the lanes."""
+    places = [e.at(source, (r, row_step)) for r in range(e.lanes)]
     read = e.first(columns)
-    found = []
-    for r in range(e.lanes):
-        there = e.b.and_(read, e.splat(e.b.icmp_signed("<", e.long(r), rows)))
-        found.append(e.masked_load(there, e.at(source, (r, row_step))))
-    return found
+    if not e.branches(read):
+        present = [e.splat(e.b.icmp_signed("<", e.long(r), rows)) for r in range(e.lanes)]
+        return [e.masked_load(e.b.and_(read, there), place) for there, place in zip(present, places, strict=True)]
+
+    def some() -> list[Value]:
+        there = [e.b.icmp_signed("<", e.long(r), rows) for r in range(e.lanes)]
+        counts = [e.b.select(present, columns, e.long(0)) for present in there]
+        return [e.masked_load(e.leading(count), place) for count, place in zip(counts, places, strict=True)]
+
+    all_of_them = (e.b.icmp_signed("==", count, e.long(e.lanes)) for count in (rows, columns))
+    return e.either(e.b.and_(*all_of_them), lambda: [e.load(place) for place in places], some)
 
 
 @instruction(2)

@@ -144,14 +144,24 @@ class Emit:
 
         if size >= 4 or not self.branches(mask):
             return some()
-        with self.b.if_else(self.b.icmp_unsigned("==", *self.bits(mask)), likely=True) as (whole, part):
-            with whole:
-                every, one = self.b.load(place, align=size), self.b.block
-            with part:
-                others, other = some(), self.b.block
-        found = self.b.phi(outside.type)
-        found.add_incoming(every, one)
-        found.add_incoming(others, other)
+        every = self.b.icmp_unsigned("==", *self.bits(mask))
+        return self.either(every, lambda: [self.b.load(place, align=size)], lambda: [some()])[0]
+
+    def either(
+        self, condition: Value, likely: Callable[[], list[Value]], other: Callable[[], list[Value]]
+    ) -> list[Value]:
+        """The values of one of two pieces of code, of which only that one runs."""
+        with self.b.if_else(condition, likely=True) as (then, otherwise):
+            with then:
+                first, one = likely(), self.b.block
+            with otherwise:
+                second, two = other(), self.b.block
+        found = []
+        for pair in zip(first, second, strict=True):
+            phi = self.b.phi(pair[0].type)
+            for value, block in zip(pair, (one, two), strict=True):
+                phi.add_incoming(value, block)
+            found.append(phi)
         return found
 
     def save(self, scalar: Value, address: Value, offset: Value = 0) -> None:
