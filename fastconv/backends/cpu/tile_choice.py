@@ -95,10 +95,10 @@ def best_tile(sum_: Sum, lanes: int, registers: int) -> Tile:
     return min([*pixel_tiles(sum_, lanes, registers), *filter_tiles(sum_, lanes, registers)], key=lambda t: t.cycles)
 
 
-def rate(sums: int, loads: float, registers: int) -> float:
+def rate(sums: int, loads: float, registers: int = 32) -> float:
     """Cycles of a step: two multiply-adds a cycle, which loads disturb, and four cycles until a sum can go on.
 
-    Where registers are few, a pixel is loaded by an instruction of its own, two a cycle at best.
+    With few registers, a single number is loaded by an instruction of its own, two a cycle at best.
     """
     return max(sums / 2 + LOAD * loads, 4.0, ALONE * loads if registers <= 16 else 0.0)
 

@@ -20,6 +20,7 @@ from fastconv.backends.cpu.machine import vectors
 from fastconv.memory import aligned as aligned
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+KEEPS_REGISTERS = "preserve_allcc"  # a call after which vectors are where they were
 READ, WRITE = 0, 1  # what a cache line is fetched for
 MASK_REGISTERS = 512  # bits of vectors whose masks have registers of their own
 Value = Any  # of llvmlite's IR
@@ -200,9 +201,23 @@ class Emit:
                 self.b.store(value, place, align=size)
             with part:
                 if id(mask) in self.leads:
-                    self._store_first(value, bits, self.at(address, offset))
+                    arguments = value, bits, self.at(address, offset)
+                    self.b.call(self._storing_first(value.type), arguments, cconv=KEEPS_REGISTERS)
                 else:
                     some()
+
+    def _storing_first(self, kind: Any) -> Value:
+        """A function that stores the first lanes: one for all places, which would be much code."""
+        name = f"store_first_{_name(kind)}"
+        found = self.b.module.globals.get(name)
+        if found is None:
+            types_ = ir.FunctionType(ir.VoidType(), [kind, ir.IntType(self.lanes), I64])
+            found = ir.Function(self.b.module, types_, name)
+            found.linkage = "internal"
+            found.calling_convention = KEEPS_REGISTERS
+            found.attributes.add("noinline")
+            Emit(ir.IRBuilder(found.append_basic_block()), self.item, self.lanes)._store_first(*found.args)
+        return found
 
     def _store_first(self, value: Value, bits: Value, address: Value) -> None:
         """Store the lanes before the first bit that is not set: halves, quarters and so on, each where all are."""
@@ -219,6 +234,7 @@ class Emit:
             address = self.b.select(filled, self.at(address, lanes * size), address)
         with self.b.if_then(self.b.trunc(bits, I1)):
             self.b.store(value, self.pointer(address, value.type), align=size)
+        self.b.ret_void()
 
     def branches(self, mask: Value) -> bool:
         """Whether a mask had better be looked at."""

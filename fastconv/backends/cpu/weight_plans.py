@@ -126,9 +126,8 @@ class Layout:
             starts = self.channels * self.taps // columns
             tiles = -(-starts // count) * -(-self.filters // (across * self.lanes))
             turning = TURN * across * -(-self.filters // (across * self.lanes))
-            found.append(
-                Form("filters", count, columns, across, tiles * rate(sums, count * columns + across) + turning)
-            )
+            cycles = tiles * rate(sums, count * columns + across, registers) + turning
+            found.append(Form("filters", count, columns, across, cycles))
         return found
 
     def pixel_forms(self) -> list[Form]:

@@ -30,8 +30,7 @@ class Memory:
         if key is not None:
             # Not `__del__`: of garbage in a cycle the handle, which numba frees by weak references, would go first, and
             # what is given back would be dead. Here the finalizer keeps it alive.
-            weakref.finalize(self, device.current.give_back, handle, key).atexit = False  # type: ignore[misc]
-
+            weakref.finalize(self, device.current.give_back, handle, key).atexit = False
 
     @cached_property
     def address(self) -> int:

@@ -30,7 +30,7 @@ def words(address: int, size: int, itemsize: int) -> tuple[int, ...]:
 
 
 def signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What decides which code of a kernel runs: numbers' types, of arrays the dtypes' characters, and those of tuples."""
+    """What decides which code of a kernel runs: numbers' types, arrays' dtypes as characters, and those of tuples."""
     return tuple([kind if (kind := type(value)) in FORMATS else _signature_of(value) for value in arguments])
 
 
