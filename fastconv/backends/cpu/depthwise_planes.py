@@ -222,7 +222,7 @@ def plane_rows(
                     with before:
                         e.store(total, line, v * e.lanes * e.item)
                     with at_end:
-                        e.masked_store(total, kept[v], line, v * e.lanes * e.item)
+                        e.masked_store(total, kept[v], line, v * e.lanes * e.item, rarely=True)
 
             def inside(number: Value, _: list[Value]) -> list[Value]:
                 tile(e.b.mul(e.at(number, 1), e.long(wide)), None, None)

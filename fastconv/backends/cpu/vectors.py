@@ -20,7 +20,6 @@ from fastconv.backends.cpu.machine import vectors
 from fastconv.memory import aligned as aligned
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
-KEEPS_REGISTERS = "preserve_allcc"  # a call after which vectors are where they were
 READ, WRITE = 0, 1  # what a cache line is fetched for
 MASK_REGISTERS = 512  # bits of vectors whose masks have registers of their own
 Value = Any  # of llvmlite's IR
@@ -181,18 +180,18 @@ class Emit:
         """Bring a cache line into the first (3) or second (2) level of the cache, to READ or to WRITE it."""
         self.call("llvm.prefetch.p0", ir.VoidType(), pointer, I32(purpose), I32(level), I32(1))
 
-    def masked_store(self, value: Value, mask: Value, address: Value, offset: Value = 0) -> None:
+    def masked_store(self, value: Value, mask: Value, address: Value, offset: Value = 0, rarely: bool = False) -> None:
         """Store some lanes of a vector of any kind.
 
         Where masks have no registers of their own, a processor may take twenty cycles for it, so that all lanes are
-        stored plainly, and the first ones in pieces.
+        stored plainly, and the first ones in pieces, unless it is done `rarely`.
         """
         place, size = self.element(address, offset, value.type), _bytes(value.type)
 
         def some() -> None:
             self.call(f"llvm.masked.store.{_name(value.type)}.p0", ir.VoidType(), value, place, I32(size), mask)
 
-        if not self.branches(mask):
+        if rarely or not self.branches(mask):
             some()
             return
         bits, every = self.bits(mask)
@@ -202,7 +201,7 @@ class Emit:
             with part:
                 if id(mask) in self.leads:
                     arguments = value, bits, self.at(address, offset)
-                    self.b.call(self._storing_first(value.type), arguments, cconv=KEEPS_REGISTERS)
+                    self.b.call(self._storing_first(value.type), arguments)
                 else:
                     some()
 
@@ -214,7 +213,6 @@ class Emit:
             types_ = ir.FunctionType(ir.VoidType(), [kind, ir.IntType(self.lanes), I64])
             found = ir.Function(self.b.module, types_, name)
             found.linkage = "internal"
-            found.calling_convention = KEEPS_REGISTERS
             found.attributes.add("noinline")
             Emit(ir.IRBuilder(found.append_basic_block()), self.item, self.lanes)._store_first(*found.args)
         return found
