@@ -11,7 +11,9 @@ from vector_widths import each_width, needs_guards, run_script
 
 import fastconv as fc
 from fastconv.backends.cpu import algorithms, pointwise_plans, workspace
+from fastconv.backends.cpu import convolution as cpu
 from fastconv.backends.cpu.machine import Vectors, vectors
+from fastconv.backends.reference import convolution as reference
 from fastconv.geometry import convolution
 
 
@@ -59,6 +61,61 @@ def test_bits_depend_neither_on_threads_nor_on_blocks(geometry):
     ):
         for other in others:
             assert_array_equal(one, other)
+
+
+@st.composite
+def spreading(draw):
+    """Layers whose filters are as large as their strides, 2 x 2."""
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    channels, filters = draw(st.integers(1, 40)) * groups, draw(st.integers(1, 9)) * groups
+    high, wide = draw(st.sampled_from([(1, 1), (3, 2), (7, 7), (1, 40), (5, 24), (11, 13)]))
+    shape = draw(st.integers(1, 3)), filters, 2 * high, 2 * wide
+    return convolution(shape, (channels, filters // groups, 2, 2), 2, 0, 1, groups)
+
+
+def spread(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, block=4000):
+    """The input's gradient, with a bias for each channel."""
+    _, weight, grad, _, bias = map(into, arrays(geometry, dtype))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pointwise_plans, "BLOCK", block)
+        patch.setattr(pointwise_plans, "SMALL", -1.0)
+        patch.setattr(pointwise_plans, "SPREAD", 1)
+        patch.setattr(pointwise_plans, "suits", lambda sum_, _: np.prod(sum_.kernel) == 1)
+        y = empty(geometry.input_shape, dtype)
+        assert cpu.run(pointwise_plans.planned.__wrapped__(geometry, True, y.itemsize, threads), grad, weight, bias, y)
+    return y
+
+
+def spread_expected(geometry, dtype):
+    _, weight, grad, _, bias = (array.astype(np.float64) for array in arrays(geometry, dtype))
+    return reference.convolution_input_grad(weight, grad, geometry, bias)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@given(geometry=spreading())
+@settings(max_examples=30)
+def test_pixels_are_spread_to_2_by_2(dtype, geometry):
+    wanted = spread_expected(geometry, dtype)
+    found = [
+        spread(geometry, dtype, threads=threads, block=block) for threads, block in ((1, 1), (2, 4000), (3, 1 << 20))
+    ]
+    assert_allclose(found[0], wanted, rtol=0, atol=BOUND[dtype] * np.abs(wanted).max())
+    for other in found[1:]:
+        assert_array_equal(other, found[0])
+
+
+@needs_guards
+@pytest.mark.parametrize("side", ["before", "after"])
+@given(geometry=spreading())
+@settings(max_examples=15)
+def test_no_byte_outside_of_the_arrays_is_touched_by_spreading(side, geometry):
+    guard = Guard(side)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace, "take", guard.space)
+        patch.setattr(workspace, "give", lambda _: None)
+        found = spread(geometry, "f4", guard.fixed, guard.empty)
+    wanted = spread_expected(geometry, "f4")
+    assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
 @needs_guards

@@ -15,7 +15,14 @@ from numba import njit
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.machine import LINE
-from fastconv.backends.cpu.moves import clear_numbers, copy_apart, copy_numbers, copy_rows, turn_block
+from fastconv.backends.cpu.moves import (
+    clear_numbers,
+    copy_apart,
+    copy_between,
+    copy_numbers,
+    copy_rows,
+    turn_block,
+)
 from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.vectors import I8, READ, Emit, Value, instruction
 
@@ -25,10 +32,12 @@ GROUPS, CHANNELS, FILTERS, PIXELS, TILES, BLOCKS, PANELS, SHARES, FETCHED = rang
 # bytes of a panel of filters, of a thread's part of the workspace and before it; and in the weights from a filter, a
 # channel and a group to the next.
 PANEL_BYTES, PER_THREAD, SHARED, FILTER_STEP, CHANNEL_STEP, GROUP_STEP = range(9, 15)
+# Where each filter has 2 x 2 taps, each for an output pixel of its own: pixels of a row, 0 where it has a single tap.
 # Where every so many pixels of x are taken: where in the workspace they are left, 0 where all are; x's and their
 # extents, and the steps; planes of a task, and all.
-SAMPLES, EXTENTS, TAKEN, STEPS, TOGETHER, PLANES = 15, 16, 19, 22, 25, 26
-PLACES = 27
+SAMPLES, EXTENTS, TAKEN, STEPS, TOGETHER, PLANES, WIDTH = 15, 16, 19, 22, 25, 26, 27
+PLACES = 28
+TAPS = 4  # of a filter whose stride is its size
 
 
 @instruction(6)
@@ -100,41 +109,68 @@ def points_tile(
                 e.masked_store(total, mask, place, v * width)
 
 
-@cache
-def points_body(item: int, lanes: int, filters: int, vectors: int, rest: int) -> Any:
-    """The sums, by tiles of so many filters and vectors; an image's last tile has `rest` vectors."""
-    across = vectors * lanes
+def spread_for(item: int, lanes: int) -> Any:
+    """`spread` for numbers of `item` bytes in vectors of so many lanes."""
 
     @njit
-    def tiles(plan, packs, x, own, begin, end, weights, bias, y, valid, ahead, fetched):  # type: ignore[no-untyped-def]
-        """A panel's tiles of a block; x, y and what is ahead are those of its first pixel."""
+    def spread(tile, across, filters, first, count, width, y, plane):  # type: ignore[no-untyped-def]
+        """y[f, 2 i + a, 2 j + b] = tile[f, a, b, p] for the pixels p of (i, j), `count` of them from the first on."""
+        for number in range(2 * filters):
+            even, target = tile + 2 * number * across * item, y + number // 2 * TAPS * plane
+            begin = first
+            while begin < first + count:
+                line = begin // width
+                some = min(first + count, (line + 1) * width) - begin
+                place = target + 2 * (begin + (line + number % 2) * width) * item
+                shift = (begin - first) * item
+                copy_between(item, lanes, even + shift, even + across * item + shift, some, place)
+                begin += some
+
+    return spread
+
+
+@cache
+def points_body(item: int, lanes: int, filters: int, vectors: int, rest: int, spreads: bool = False) -> Any:
+    """The sums, by tiles of so many filters and vectors; an image's last tile has `rest` vectors.
+
+    If it `spreads` them, filters are TAPS of each of the output's channels.
+    """
+    across = vectors * lanes
+    spread = spread_for(item, lanes)
+
+    @njit
+    def tiles(plan, packs, x, own, begin, end, weights, bias, y, valid, ahead, fetched, sums):  # type: ignore[no-untyped-def]
+        """A panel's tiles of a block; x, y and what is ahead are those of its first pixel, but for y that is spread."""
         channels, pixels = word(plan, CHANNELS), word(plan, PIXELS)
         row = pixels * item
+        y_row = across * item if spreads else row
         for tile in range(begin, end):
             shift = (tile - begin) * across * item
-            at, place, packed = x + shift, y + shift, own + shift * channels
+            at, place, packed = x + shift, sums if spreads else y + shift, own + shift * channels
             left = pixels - tile * across
             if left >= across:
                 if packs:
                     points_tile(
-                        item, lanes, filters, vectors, 1, 1, at, row, packed, weights, channels, bias, place, row,
+                        item, lanes, filters, vectors, 1, 1, at, row, packed, weights, channels, bias, place, y_row,
                         valid, across, ahead + shift, row, fetched,
                     )  # fmt: skip
                 else:
                     points_tile(
                         item, lanes, filters, vectors, 0, 1, packed, across * item, 0, weights, channels, bias, place,
-                        row, valid, across, ahead + shift, row, fetched,
+                        y_row, valid, across, ahead + shift, row, fetched,
                     )  # fmt: skip
             elif packs:
                 points_tile(
-                    item, lanes, filters, rest, 1, 0, at, row, packed, weights, channels, bias, place, row, valid,
+                    item, lanes, filters, rest, 1, 0, at, row, packed, weights, channels, bias, place, y_row, valid,
                     left, ahead + shift, row, fetched,
                 )  # fmt: skip
             else:
                 points_tile(
                     item, lanes, filters, rest, 0, 0, packed, rest * lanes * item, 0, weights, channels, bias, place,
-                    row, valid, left, ahead + shift, row, fetched,
+                    y_row, valid, left, ahead + shift, row, fetched,
                 )  # fmt: skip
+            if spreads:
+                spread(sums, across, valid // TAPS, tile * across, min(across, left), word(plan, WIDTH), y, row)
 
     @body
     def points(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -143,6 +179,7 @@ def points_body(item: int, lanes: int, filters: int, vectors: int, rest: int) ->
         blocks, panels, shares = word(plan, BLOCKS), word(plan, PANELS), word(plan, SHARES)
         own = word(arrays, s.WORKSPACE) + word(plan, SHARED) + thread * word(plan, PER_THREAD)
         images = word(arrays, s.WORKSPACE) + word(plan, SAMPLES) if word(plan, SAMPLES) else word(arrays, s.X)
+        biases, sums = own - 2 * LINE, own - 2 * LINE - filters * across * item
         for task in range(first, end):
             share, block, image = task % shares, task // shares % blocks, task // shares // blocks
             begin, stop = block * word(plan, TILES) // blocks, (block + 1) * word(plan, TILES) // blocks
@@ -151,17 +188,22 @@ def points_body(item: int, lanes: int, filters: int, vectors: int, rest: int) ->
             ahead = x + (stop - begin) * across * item
             if block + 1 == blocks:
                 ahead = images + (image + 1) * channels * row
-            y = word(arrays, s.Y) + image * many * row + begin * across * item
+            y = word(arrays, s.Y) + image * many * row + (0 if spreads else begin * across * item)
             low, high = share * panels // shares, (share + 1) * panels // shares
             for panel in range(low, high):
                 number = panel * filters
                 weights = word(arrays, s.WORKSPACE) + (group * panels + panel) * word(plan, PANEL_BYTES)
                 bias = word(arrays, s.BIAS) + (group * many + number) * item
+                if spreads:  # TAPS of them have one
+                    for f in range(min(filters, many - number)):
+                        place = word(arrays, s.BIAS) + (group * many + number + f) // TAPS * item
+                        copy_numbers(item, lanes, place, 1, biases + f * item)
+                    bias = biases
                 done = (panel - low) * word(plan, FETCHED) * filters
                 packs = panel == low and (task == first or share == 0)
                 tiles(
                     plan, packs, x, own, begin, stop, weights, bias, y + number * row, min(filters, many - number),
-                    ahead + done * row, word(plan, FETCHED) if done < channels else 0,
+                    ahead + done * row, word(plan, FETCHED) if done < channels else 0, sums,
                 )  # fmt: skip
 
     return points

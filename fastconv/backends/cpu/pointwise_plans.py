@@ -22,6 +22,7 @@ from fastconv.typing import Array
 MANY, LONG, SHORT = 768, 24, 16  # pixels of an image, channels and filters from which on
 ENOUGH, SOME = 192, 40  # pixels of all images, and of one, with few registers, whose other tiles are the slower
 WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
+SPREAD = 48  # channels from which on it pays to spread what tiles have left
 BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
 AGAIN = 0.5  # panels' time that packing a block's pixels takes
 SAMPLED = 1 << 13  # pixels that a task samples
@@ -61,21 +62,49 @@ def suits(sum_: Sum, registers: Vectors) -> bool:
 def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> Plan | None:
     """The plan of a geometry's forward pass or input gradient, if it is such a sum."""
     sum_, registers = described(geometry, backward, item), vectors()
-    if suits(sum_, registers):
-        return build(sum_, threads, registers)
-    if backward or max(geometry.stride) == 1 or registers.registers > 16 or prod(geometry.kernel_size) > 1:
-        return None
-    if any(before or after for before, after in geometry.padding):
-        return None
+    samples = spread = None
+    if backward and spreads(geometry):
+        single = described(single_taps(geometry), backward, item)
+        taps = pointwise.TAPS * sum_.filters
+        sum_ = replace(sum_, filters=taps, filter_step=item, axes=single.axes, kernel=single.kernel, gaps=single.gaps)
+        spread = geometry
+    elif not backward and registers.registers == 16 and sampled(geometry):
+        sum_, samples = described(single_taps(geometry), backward, item), geometry
+    return build(sum_, threads, registers, samples, spread) if suits(sum_, registers) else None
+
+
+def spreads(geometry: Convolution) -> bool:
+    """Whether each pixel of the output's gradient meets 2 x 2 pixels of the input's, no other's, in long sums."""
+    apart = geometry.kernel_size == geometry.stride == (2, 2) and geometry.dilation == (1, 1)
+    long = geometry.out_channels >= SPREAD * geometry.groups
+    sizes = tuple([2 * size for size in geometry.output_size])
+    return apart and long and geometry.input_size == sizes and geometry.padding == ((0, 0), (0, 0))
+
+
+def sampled(geometry: Convolution) -> bool:
+    """Whether single taps meet every so many pixels of the input."""
+    inside = not any(before or after for before, after in geometry.padding)
+    return max(geometry.stride) > 1 and prod(geometry.kernel_size) == 1 and inside
+
+
+def single_taps(geometry: Convolution) -> Convolution:
+    """A geometry of single taps with as many pixels as the output."""
     ones, no_padding = tuple(1 for _ in geometry.stride), tuple((0, 0) for _ in geometry.stride)
-    sum_ = described(
-        replace(geometry, input_size=geometry.output_size, stride=ones, padding=no_padding), backward, item
-    )
-    return build(sum_, threads, registers, geometry) if suits(sum_, registers) else None
+    size = geometry.output_size
+    return replace(geometry, input_size=size, kernel_size=ones, stride=ones, padding=no_padding)
 
 
-def build(sum_: Sum, threads: int, registers: Vectors, samples: Convolution | None = None) -> Plan:
-    """Choose tiles and blocks, and write the program; the pixels may be samples of a geometry's input."""
+def build(
+    sum_: Sum,
+    threads: int,
+    registers: Vectors,
+    samples: Convolution | None = None,
+    spread: Convolution | None = None,
+) -> Plan:
+    """Choose tiles and blocks, and write the program.
+
+    The pixels may be samples of a geometry's input, or be spread to it.
+    """
     item, lanes, channels, pixels = sum_.item, registers.lanes(sum_.item), sum_.channels, sum_.axes[2].count
     filters, wide = (8, 3) if registers.registers > 16 else (4, 3)
     across = wide * lanes
@@ -88,7 +117,8 @@ def build(sum_: Sum, threads: int, registers: Vectors, samples: Convolution | No
     blocks, shares = split(images, tiles, panels, max(1, BLOCK // (channels * across * item)), used)
     panel_bytes = up(channels * filters * item, LINE) + LINE
     shared = up(sum_.groups * panels * panel_bytes, PAGE)
-    own = up(-(-tiles // blocks) * channels * across * item, PAGE) + LINE
+    before = up(filters * across * item, LINE) + 2 * LINE if spread else 0  # a tile's sums, and biases
+    own = before + up(-(-tiles // blocks) * channels * across * item, PAGE) + LINE
     values = {
         pointwise.GROUPS: sum_.groups,
         pointwise.CHANNELS: channels,
@@ -101,7 +131,8 @@ def build(sum_: Sum, threads: int, registers: Vectors, samples: Convolution | No
         pointwise.FETCHED: -(-channels // (panels // shares * filters)),
         pointwise.PANEL_BYTES: panel_bytes,
         pointwise.PER_THREAD: own,
-        pointwise.SHARED: shared,
+        pointwise.SHARED: shared + before,
+        pointwise.WIDTH: spread.output_size[-1] if spread else 0,
         pointwise.FILTER_STEP: sum_.filter_step,
         pointwise.CHANNEL_STEP: sum_.channel_step,
         pointwise.GROUP_STEP: sum_.group_step,
@@ -109,13 +140,13 @@ def build(sum_: Sum, threads: int, registers: Vectors, samples: Convolution | No
     workspace = shared + own * used
     steps: list[Any] = []
     if samples:
-        values |= sampled(samples, up(workspace, PAGE))
+        values |= sample_words(samples, up(workspace, PAGE))
         workspace = values[pointwise.SAMPLES] + sum_.images * sum_.groups * channels * pixels * item + LINE
     words = [values.get(place, 0) for place in range(pointwise.PLACES)]
     if samples:
         planes, each = values[pointwise.PLANES], values[pointwise.TOGETHER]
         steps.append((pointwise.sample_body(item, lanes), words, -(-planes // each), PARTS))
-    kernel = pointwise.points_body(item, lanes, filters, wide, rest or wide)
+    kernel = pointwise.points_body(item, lanes, filters, wide, rest or wide, bool(spread))
     tasks = images * blocks * shares
     packing = pointwise.pack_body(item, lanes, filters), words, sum_.groups * panels, 4 if shared > 1 << 16 else 0
     return Plan(
@@ -131,7 +162,7 @@ def build(sum_: Sum, threads: int, registers: Vectors, samples: Convolution | No
     )
 
 
-def sampled(geometry: Convolution, place: int) -> dict[int, int]:
+def sample_words(geometry: Convolution, place: int) -> dict[int, int]:
     """A plan's words on the pixels of a geometry's input that single taps meet, which are left at this place."""
     ones = (1,) * (3 - len(geometry.stride))
     values = {pointwise.SAMPLES: place, pointwise.PLANES: geometry.batch * geometry.in_channels}
