@@ -32,9 +32,8 @@ PEAK = 10  # multiply-adds in a kernel's loop from which on their part of the pe
 TOP = """\
 # What the compiled kernels imply
 
-**No GPU has run these kernels: the cuda backend's speed is unmeasured.** This page is what the compiled code implies,
-no more. `fastconv bench --backend cuda` measures. `python -m benchmarks.cuda_report` writes this page; it is not edited
-by hand.
+This page is what the compiled code implies, no more: `fastconv bench --backend cuda` measures. `python -m
+benchmarks.cuda_report` writes this page; it is not edited by hand.
 """
 NOTE = """\
 Each kernel is compiled for the types of its arguments by NVIDIA's compiler and assembler, as planned for that GPU. A

@@ -21,7 +21,7 @@ AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
 BRANCH = 30.0  # cycles of a tile or a cut that are lost at its ends
 FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
 PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
-CUT, CUT_WITH_PIXELS = 0.4, 0.6  # of the first cache, for the weights of a cut, and for their pixels too
+CUT, CUT_WITH_PIXELS = 0.4, 0.8  # of the first cache, for the weights of a cut, and for their pixels too
 
 # What needs cycles.
 ARITHMETIC, IDLE, LOADS = "multiply-adds", "lanes and tiles that are not filled", "loads"
