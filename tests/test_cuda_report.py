@@ -40,7 +40,7 @@ def test_a_fault_is_on_the_page_and_in_the_status(monkeypatch, tmp_path):
     out = tmp_path / "CUDA.md"
     assert cuda_report.main(["--out", str(out)]) == 1
     text = out.read_text(encoding="utf-8")
-    assert "the cuda backend's speed is unmeasured" in text.split("##")[0]
+    assert "what the compiled code implies, no more" in text.split("##")[0]
     told = "a call, and 1 more | 3 x 256 | 40 | 64 | 75 % (registers) | 75 % | 75 % | registers spill: 8 bytes |"
     assert text.count(told) == len(cuda_report.CAPABILITIES)
     assert "1 kernels, 1 with faults." in text
