@@ -55,7 +55,7 @@ def suits(sum_: Sum, registers: Vectors) -> bool:
     if registers.registers > 16:
         return in_place and pixels.count >= MANY and long and not sum_.far
     many = pixels.count >= SOME and pixels.count * sum_.images >= ENOUGH
-    return in_place and many and long and sum_.weights <= cache_bytes(3, 1 << 23) // 8
+    return in_place and many and long and sum_.weights <= cache_bytes(3, 1 << 23) // 4
 
 
 @lru_cache(maxsize=1024)
