@@ -80,7 +80,7 @@ def test_a_launch_that_fails_is_told(monkeypatch):
         packed((3,)).launch((1, 1, 1), 32, 0, (3,))
 
 
-def test_all_that_is_launched_can_be_packed():
+def test_all_that_is_launched_can_be_packed(monkeypatch):
     from benchmarks import cuda_calls
 
     class Packing(cuda_calls.Recorder):
@@ -90,20 +90,16 @@ def test_all_that_is_launched_can_be_packed():
             packed(arguments).launch((1, 1, 1), kernel.block, 0, arguments)
             self.launches += 1
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(cuda_calls, "Recorder", Packing)
-    patch.setattr(driver, "library", lambda: Library())
-    try:
-        with cuda_calls.recording((9, 0)) as recorder:
-            for call in cuda_calls.CALLS.values():
-                call()
-        assert recorder.launches > 200
-    finally:
-        patch.undo()
+    monkeypatch.setattr(cuda_calls, "Recorder", Packing)
+    monkeypatch.setattr(driver, "library", Library)
+    with cuda_calls.recording((9, 0)) as recorder:
+        for call in cuda_calls.CALLS.values():
+            call()
+    assert recorder.launches > 200
 
 
 @pytest.mark.gpu
-def test_launches_after_the_first_are_the_drivers(gpu, rng):
+def test_launches_after_the_first_are_the_drivers(gpu, rng, monkeypatch):
     from fastconv.backends.cuda import device
 
     if device.SIMULATED:
@@ -113,11 +109,7 @@ def test_launches_after_the_first_are_the_drivers(gpu, rng):
     there = fc.to_device(x), fc.to_device(w)
     first = fc.to_host(fc.functional.conv2d(*there, padding=1))
     made = []
-    patch = pytest.MonkeyPatch()
-    patch.setattr(device, "launch_by_numba", lambda *arguments: made.append(arguments))
-    try:
-        again = fc.to_host(fc.functional.conv2d(*there, padding=1))
-    finally:
-        patch.undo()
+    monkeypatch.setattr(device, "launch_by_numba", lambda *arguments: made.append(arguments))
+    again = fc.to_host(fc.functional.conv2d(*there, padding=1))
     assert not made
     np.testing.assert_array_equal(again, first)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from guarded import Guard, tell
+from guarded import guarding, tell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,7 +10,7 @@ from plan_passes import BOUND, arrays, expected, passes
 from vector_widths import each_width, needs_guards, run_script
 
 from fastconv.backends.cpu import convolution as cpu
-from fastconv.backends.cpu import depthwise_plans, machine, workspace
+from fastconv.backends.cpu import depthwise_plans, machine
 from fastconv.backends.reference import convolution as reference
 from fastconv.geometry import convolution
 
@@ -63,10 +63,7 @@ def test_bits_depend_neither_on_threads_nor_on_blocks(geometry):
 @given(geometry=geometries())
 @settings(max_examples=15)
 def test_no_byte_outside_of_the_arrays_is_touched(side, geometry):
-    guard = Guard(side)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workspace, "take", guard.space)
-        patch.setattr(workspace, "give", lambda _: None)
+    with guarding(side) as guard:
         found = by_planes(geometry, "f4", guard.fixed, guard.empty)
     for array, wanted in zip(found, expected(geometry, "f4"), strict=True):
         assert_allclose(array, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())

@@ -5,7 +5,7 @@ import pytest
 from llvmlite import ir
 from numba import njit
 
-from fastconv.backends.cpu import vectors
+from fastconv.backends.cpu import masks, vectors
 from fastconv.backends.cpu.machine import Vectors
 
 LANES = 8
@@ -43,7 +43,7 @@ MASKS = {"first": lambda e, n: e.first(n), "leading": lambda e, n: e.leading(n)}
 
 @pytest.fixture(params=[256, 512], ids=["without registers", "with registers"])
 def width(request, monkeypatch):
-    monkeypatch.setattr(vectors, "vectors", lambda: Vectors(request.param, 16))
+    monkeypatch.setattr(masks, "vectors", lambda: Vectors(request.param, 16))
 
 
 def arrays(kind):

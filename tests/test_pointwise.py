@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from guarded import Guard, tell
+from guarded import guarding, tell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,7 +10,7 @@ from plan_passes import BOUND, arrays, expected, passes
 from vector_widths import each_width, needs_guards, run_script
 
 import fastconv as fc
-from fastconv.backends.cpu import algorithms, pointwise_plans, workspace
+from fastconv.backends.cpu import algorithms, pointwise_plans
 from fastconv.backends.cpu import convolution as cpu
 from fastconv.backends.cpu.machine import Vectors, vectors
 from fastconv.backends.reference import convolution as reference
@@ -109,10 +109,7 @@ def test_pixels_are_spread_to_2_by_2(dtype, geometry):
 @given(geometry=spreading())
 @settings(max_examples=15)
 def test_no_byte_outside_of_the_arrays_is_touched_by_spreading(side, geometry):
-    guard = Guard(side)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workspace, "take", guard.space)
-        patch.setattr(workspace, "give", lambda _: None)
+    with guarding(side) as guard:
         found = spread(geometry, "f4", guard.fixed, guard.empty)
     wanted = spread_expected(geometry, "f4")
     assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
@@ -123,10 +120,7 @@ def test_no_byte_outside_of_the_arrays_is_touched_by_spreading(side, geometry):
 @given(geometry=geometries())
 @settings(max_examples=15)
 def test_no_byte_outside_of_the_arrays_is_touched(side, geometry):
-    guard = Guard(side)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workspace, "take", guard.space)
-        patch.setattr(workspace, "give", lambda _: None)
+    with guarding(side) as guard:
         found = both_passes(geometry, "f4", guard.fixed, guard.empty)
     for array, wanted in zip(found, expected(geometry, "f4"), strict=True):
         assert_allclose(array, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())

@@ -43,6 +43,11 @@ class Taps:
     across: int
     some: int
 
+    def begin(self, number: Value, last: Value) -> Value:
+        """The first row of a tile: the last tile begins earlier rather than being smaller."""
+        row = self.e.b.mul(number, self.e.long(self.rows))
+        return self.e.b.select(self.e.b.icmp_signed("<", row, last), row, last)
+
     def prepared(self, left: Value, width: Value, weights: Value, entries: Value) -> tuple[Any, Any, Any]:
         """Their weights, the masks of what is loaded, by its place in a row, and how far the first of it is."""
         return self.factors(weights, entries), *self.masks(left, width, entries)
@@ -132,8 +137,7 @@ def plane_columns(
     once = ready(e.long(0)) if some > 1 else None
 
     def tile(number: Value, _: list[Value]) -> list[Value]:
-        begin = e.b.mul(number, e.long(rows))
-        begin = e.b.select(e.b.icmp_signed("<", begin, last), begin, last)
+        begin = write.begin(number, last)
         above, sums = e.at(top, (down, begin)), [start] * (rows * vectors)
         if once:
             sums = write.added(once, x, height, pitch, above, zeros, sums)
@@ -188,12 +192,11 @@ def plane_rows(
         once, start = write.factors(numbers, table) if some > 1 else None, e.splat(e.number(first))
 
         def row(number: Value, _: list[Value]) -> list[Value]:
-            begin = e.b.mul(number, e.long(rows))
-            begin = e.b.select(e.b.icmp_signed("<", begin, last), begin, last)
+            begin = write.begin(number, last)
             above = e.at(top, (down, begin))
 
-            def tile(place: Value, limit: Value, end: Any) -> None:
-                left, sums = e.b.mul(place, e.long(across)), [start] * (rows * vectors)
+            def tile(place: Value, end: Any = None) -> None:
+                left, limit, sums = e.b.mul(place, e.long(across)), width if end else None, [start] * (rows * vectors)
                 ahead = e.at(image, (e.at(above, AHEAD * rows * down), pitch), (left, e.long(e.item)))
                 for r in range(rows * down):
                     e.will_load(e.at(ahead, (r, pitch)))
@@ -225,12 +228,12 @@ def plane_rows(
                         e.masked_store(total, kept[v], line, v * e.lanes * e.item, rarely=True)
 
             def inside(number: Value, _: list[Value]) -> list[Value]:
-                tile(e.b.mul(e.at(number, 1), e.long(wide)), None, None)
+                tile(e.b.mul(e.at(number, 1), e.long(wide)))
                 return []
 
-            tile(final, width, ends[1])
+            tile(final, ends[1])
             with e.b.if_then(e.b.icmp_signed(">", tiles, e.long(1))):
-                tile(e.long(0), width, ends[0])
+                tile(e.long(0), ends[0])
             e.loop(e.at(tiles, -2), [], inside)
             return []
 

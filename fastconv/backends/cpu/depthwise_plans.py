@@ -183,7 +183,7 @@ class Layout:
         taps, across = len(rows_of_taps), wide.phases[0]
         shifts = [shift for _, shift in across]
         some = len(across) if taps * len(across) <= FEW and np.all(np.diff(shifts) == 1) else 1
-        few = machine.vectors().registers < 32  # of which masks take some, so that there are columns without
+        few = machine.vectors().few  # registers, of which masks take some, so that there are columns without
         vectors = 1 if wide.target <= self.lanes or wide.step > 1 or few else 2
         weights = [[(r * len(across) + t) * self.item for r in rows_of_taps] for t, _ in across]
         table = np.array([[shift, *found] for (_, shift), found in zip(across, weights, strict=True)], np.int64)
@@ -227,7 +227,7 @@ class Layout:
         """The gradient of the weights."""
         places, _ = self.places([a.phases[0] for a in self.axes])
         table, pixels, wide = np.array(places, np.int64), self.pixel_table(), self.axes[2]
-        taps = min(TAPS if machine.vectors().registers > 16 else 6, self.taps)
+        taps = min(6 if machine.vectors().few else TAPS, self.taps)
         total = self.images * self.axes[0].count * self.blocks
         chunks = max(1, min(CHUNKS // self.vectors, total))
         chunk = self.vectors * up(self.taps, taps) * self.width

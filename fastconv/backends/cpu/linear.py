@@ -142,7 +142,7 @@ def outer_step(
     """
     registers = vectors()
     lanes = registers.lanes(item)
-    high, across = min(rows, 8 if registers.registers > 16 else 4), 3 if registers.registers > 16 else 2
+    high, across = min(rows, 4 if registers.few else 8), 2 if registers.few else 3
     strip = min(STRIP, -(-columns // (4 * lanes * across)) * lanes * across)
     strips = -(-columns // strip)
     values = {

@@ -28,6 +28,16 @@ class Vectors:
         """Numbers in a register."""
         return self.bits // 8 // itemsize
 
+    @property
+    def few(self) -> bool:
+        """Whether there are so few that a tile's sums leave little to what they are made of."""
+        return self.registers <= 16
+
+    @property
+    def masks(self) -> bool:
+        """Whether masks have registers of their own."""
+        return self.bits == 512
+
 
 @cache
 def vectors() -> Vectors:

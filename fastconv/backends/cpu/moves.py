@@ -5,6 +5,7 @@ Addresses and steps count bytes; nothing outside of what is named is read or wri
 
 from __future__ import annotations
 
+from fastconv.backends.cpu.masks import branches
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 
@@ -241,7 +242,7 @@ def some_rows(e: Emit, source: Value, row_step: Value, rows: Value, columns: Val
     """The first `columns` numbers of the first `rows` rows, zeros elsewhere; none is more than the lanes."""
     places = [e.at(source, (r, row_step)) for r in range(e.lanes)]
     read = e.first(columns)
-    if not e.branches(read):
+    if not branches(read):
         present = [e.splat(e.b.icmp_signed("<", e.long(r), rows)) for r in range(e.lanes)]
         return [e.masked_load(e.b.and_(read, there), place) for there, place in zip(present, places, strict=True)]
 

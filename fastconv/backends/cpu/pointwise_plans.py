@@ -52,7 +52,7 @@ def suits(sum_: Sum, registers: Vectors) -> bool:
     single = prod(sum_.kernel) == 1 and pixels.phases == (((0, 0),),) and pixels.step == 1
     in_place = single and pixels.source == pixels.target and all(axis.source == axis.target == 1 for axis in others)
     long = sum_.channels >= LONG and SHORT <= sum_.filters <= WIDE * sum_.channels
-    if registers.registers > 16:
+    if not registers.few:
         return in_place and pixels.count >= MANY and long and not sum_.far
     many = pixels.count >= SOME and pixels.count * sum_.images >= ENOUGH
     return in_place and many and long and sum_.weights <= cache_bytes(3, 1 << 23) // 4
@@ -68,7 +68,7 @@ def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> P
         taps = pointwise.TAPS * sum_.filters
         sum_ = replace(sum_, filters=taps, filter_step=item, axes=single.axes, kernel=single.kernel, gaps=single.gaps)
         spread = geometry
-    elif not backward and registers.registers == 16 and sampled(geometry):
+    elif not backward and registers.few and sampled(geometry):
         sum_, samples = described(single_taps(geometry), backward, item), geometry
     return build(sum_, threads, registers, samples, spread) if suits(sum_, registers) else None
 
@@ -106,7 +106,7 @@ def build(
     The pixels may be samples of a geometry's input, or be spread to it.
     """
     item, lanes, channels, pixels = sum_.item, registers.lanes(sum_.item), sum_.channels, sum_.axes[2].count
-    filters, wide = (8, 3) if registers.registers > 16 else (4, 3)
+    filters, wide = (4, 3) if registers.few else (8, 3)
     across = wide * lanes
     tiles, panels = -(-pixels // across), -(-sum_.filters // filters)
     rest = -(-(pixels % across) // lanes)

@@ -16,12 +16,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastconv.backends.cpu.machine import vectors
+from fastconv.backends.cpu import masks
 from fastconv.memory import aligned as aligned
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 READ, WRITE = 0, 1  # what a cache line is fetched for
-MASK_REGISTERS = 512  # bits of vectors whose masks have registers of their own
 Value = Any  # of llvmlite's IR
 
 
@@ -136,16 +135,7 @@ class Emit:
     def masked_load(self, mask: Value, address: Value, offset: Value = 0, outside: Value = None) -> Value:
         """A vector whose other lanes are 0, or those of a vector of any kind; their memory is not touched."""
         outside = self.zero if outside is None else outside
-        place, size = self.element(address, offset, outside.type), _bytes(outside.type)
-
-        def some() -> Value:
-            name = f"llvm.masked.load.{_name(outside.type)}.p0"
-            return self.call(name, outside.type, place, I32(size), mask, outside)
-
-        if size >= 4 or not self.branches(mask):
-            return some()
-        every = self.b.icmp_unsigned("==", *self.bits(mask))
-        return self.either(every, lambda: [self.b.load(place, align=size)], lambda: [some()])[0]
+        return masks.load(self, mask, self.element(address, offset, outside.type), outside)
 
     def either(
         self, condition: Value, likely: Callable[[], list[Value]], other: Callable[[], list[Value]]
@@ -181,67 +171,8 @@ class Emit:
         self.call("llvm.prefetch.p0", ir.VoidType(), pointer, I32(purpose), I32(level), I32(1))
 
     def masked_store(self, value: Value, mask: Value, address: Value, offset: Value = 0, rarely: bool = False) -> None:
-        """Store some lanes of a vector of any kind.
-
-        Where masks have no registers of their own, a processor may take twenty cycles for it, so that all lanes are
-        stored plainly, and the first ones in pieces, unless it is done `rarely`.
-        """
-        place, size = self.element(address, offset, value.type), _bytes(value.type)
-
-        def some() -> None:
-            self.call(f"llvm.masked.store.{_name(value.type)}.p0", ir.VoidType(), value, place, I32(size), mask)
-
-        if rarely or not self.branches(mask):
-            some()
-            return
-        bits, every = self.bits(mask)
-        with self.b.if_else(self.b.icmp_unsigned("==", bits, every), likely=True) as (whole, part):
-            with whole:
-                self.b.store(value, place, align=size)
-            with part:
-                if id(mask) in self.leads:
-                    arguments = value, bits, self.at(address, offset)
-                    self.b.call(self._storing_first(value.type), arguments)
-                else:
-                    some()
-
-    def _storing_first(self, kind: Any) -> Value:
-        """A function that stores the first lanes: one for all places, which would be much code."""
-        name = f"store_first_{_name(kind)}"
-        found = self.b.module.globals.get(name)
-        if found is None:
-            types_ = ir.FunctionType(ir.VoidType(), [kind, ir.IntType(self.lanes), I64])
-            found = ir.Function(self.b.module, types_, name)
-            found.linkage = "internal"
-            found.attributes.add("noinline")
-            Emit(ir.IRBuilder(found.append_basic_block()), self.item, self.lanes)._store_first(*found.args)
-        return found
-
-    def _store_first(self, value: Value, bits: Value, address: Value) -> None:
-        """Store the lanes before the first bit that is not set: halves, quarters and so on, each where all are."""
-        lanes, size = self.lanes, _bytes(value.type)
-        while lanes > 1:
-            lanes //= 2
-            low, high = (self.shuffle(value, value, range(begin, begin + lanes)) for begin in (0, lanes))
-            part = bits.type((1 << lanes) - 1)
-            filled = self.b.icmp_unsigned("==", self.b.and_(bits, part), part)
-            with self.b.if_then(filled):
-                self.b.store(low, self.pointer(address, low.type), align=size)
-            value = self.b.select(filled, high, low)
-            bits = self.b.select(filled, self.b.lshr(bits, bits.type(lanes)), bits)
-            address = self.b.select(filled, self.at(address, lanes * size), address)
-        with self.b.if_then(self.b.trunc(bits, I1)):
-            self.b.store(value, self.pointer(address, value.type), align=size)
-        self.b.ret_void()
-
-    def branches(self, mask: Value) -> bool:
-        """Whether a mask had better be looked at."""
-        return vectors().bits != MASK_REGISTERS and not isinstance(mask, ir.Constant)
-
-    def bits(self, mask: Value) -> tuple[Value, Value]:
-        """A mask as an int, and that of all lanes."""
-        kind = ir.IntType(self.lanes)
-        return self.b.bitcast(mask, kind), kind((1 << self.lanes) - 1)
+        """Store some lanes of a vector of any kind; as short code, which may take longer, if it is done `rarely`."""
+        masks.store(self, value, mask, self.at(address, offset), self.element(address, offset, value.type), rarely)
 
     def transposed(self, rows: Sequence[Value]) -> list[Value]:
         """Rows for columns of each square: out[j][lane] = rows[lane % n][lane - lane % n + j].
@@ -363,17 +294,6 @@ class Emit:
         for c, x in rest:
             total = self.b.fadd(total, x) if c == 1 else self.fma(self.constant(c), x, total)
         return total
-
-
-def _bytes(kind: Any) -> int:
-    """Of a vector's number."""
-    element = kind.element
-    return element.width // 8 if isinstance(element, ir.IntType) else 4 if element == ir.FloatType() else 8
-
-
-def _name(kind: Any) -> str:
-    """A vector's kind, as LLVM's intrinsic functions name it."""
-    return f"v{kind.count}{'i' if isinstance(kind.element, ir.IntType) else 'f'}{8 * _bytes(kind)}"
 
 
 def instruction(literals: int) -> Callable[[Callable[..., None]], Any]:
