@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import precision as precisions
-from fastconv.backends.cuda import convolution, device, lowering
+from fastconv.backends.cuda import convolution, device, lowering, tiles
 from fastconv.backends.cuda.plans import Plan
-from fastconv.backends.cuda.tiles import machine
 from fastconv.geometry import Convolution
 
 LABEL, JUMP = re.compile(r"(\$L\w+):"), re.compile(r"\s*(?:@!?%p\d+\s+)?bra(?:\.uni)?\s+(\$L\w+);")
@@ -29,7 +28,7 @@ def plan(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str
     parts = f", the depth in {most.parts} parts" if most.parts > 1 else ""
     launches = f"{len(plans)} launches, of which the largest: " if len(plans) > 1 else ""
     rows, columns, _, batch = most.extents
-    seconds = sum(part.cycles for part in plans) / machine().clock
+    seconds = sum(part.cycles for part in plans) / tiles.machine().clock
     return {
         "algorithm": "direct",
         "tile": tile(most),
@@ -69,7 +68,8 @@ def roof(dtype: np.dtype[Any]) -> float | None:
     """FLOP/s that all multiprocessors can do at most, by their number and clock; not known in the simulator."""
     if device.SIMULATED:
         return None
-    return 2 * machine().multiprocessors * machine().lanes(dtype, precisions.get_precision()) * machine().clock
+    machine = tiles.machine()
+    return 2 * machine.multiprocessors * machine.lanes(dtype, precisions.get_precision()) * machine.clock
 
 
 def hot_loop(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str) -> str:

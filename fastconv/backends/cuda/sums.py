@@ -12,9 +12,9 @@ import numpy as np
 from numba import cuda
 
 from fastconv.backends.cuda import offsets as at
+from fastconv.backends.cuda import tiles
 from fastconv.backends.cuda.array import DeviceArray, empty
 from fastconv.backends.cuda.launching import MASK, Kernel, blocks_for, kernel, threads
-from fastconv.backends.cuda.tiles import machine
 
 THREAD = 1023  # what a thread's index is masked with
 THREADS = threads(256)
@@ -117,7 +117,7 @@ def channel_sums(x: Any) -> Any:
         return found
     if pixels == 1:
         return column_sums(x.reshape(images, channels))
-    most = blocks_for(2 * machine().multiprocessors, channels)
+    most = blocks_for(2 * tiles.machine().multiprocessors, channels)
     parts = max(1, min(most, images * pixels // SHORTEST))
     found = empty((parts, channels), x.dtype)
     planes(x.dtype)(parts * channels, x, found, images, channels, pixels, parts)
