@@ -181,6 +181,37 @@ def copy_between(e: Emit, even: Value, odd: Value, count: Value, target: Value) 
     e.masked_store(e.shuffle(u, v, high), e.first(e.b.sub(numbers, e.long(e.lanes))), target, e.at(twice, width))
 
 
+@instruction(4)
+def deal_rows(
+    e: Emit,
+    size: int,
+    parts: int,
+    source: Value,
+    source_step: Value,
+    rows: Value,
+    target: Value,
+    part_step: Value,
+) -> None:
+    """target[part, i, j] = source[i, part * size + j] for i < rows, j < size, and so many parts."""
+    count = max(1, e.lanes // size)  # parts of a vector
+    width, piece = e.lanes * e.item, e.lanes // count * e.item
+    vectors = parts * size // e.lanes
+
+    def row(i: Value, places: list[Value]) -> list[Value]:
+        from_, to = places
+        numbers = [e.load(from_, v * width) for v in range(vectors)]
+        for v, vector in enumerate(numbers):
+            for half in range(count):
+                first = v * width + half * piece  # in bytes, of the row's numbers
+                part, within = divmod(first, size * e.item)
+                lanes = range(half * (e.lanes // count), (half + 1) * (e.lanes // count))
+                value = e.shuffle(vector, vector, lanes) if count > 1 else vector
+                e.b.store(value, e.element(e.at(to, (part, part_step)), within, value.type), align=e.item)
+        return [e.at(from_, source_step), e.at(to, size * e.item)]
+
+    e.loop(rows, [source, target], row)
+
+
 @instruction(2)
 def gather(e: Emit, source: Value, lane_step: Value, lanes: Value, target: Value) -> None:
     """target[l] = source[l * lane_step] for l < lanes, 0 for the other lanes of the vector."""

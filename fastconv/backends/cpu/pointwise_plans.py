@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cpu import pointwise
+from fastconv.backends.cpu import pointwise_moves as at
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes, vectors
 from fastconv.backends.cpu.native import Program
@@ -20,7 +21,7 @@ from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
 MANY, LONG, SHORT = 768, 24, 16  # pixels of an image, channels and filters from which on
-ENOUGH, SOME = 192, 40  # pixels of all images, and of one, with few registers, whose other tiles are the slower
+SOME, ENOUGH = 16, 192  # with few registers, whose other tiles are slower; and where filters are packed, of all images
 WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
 SPREAD = 48  # channels from which on it pays to spread what tiles have left
 BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
@@ -28,6 +29,7 @@ AGAIN = 0.5  # panels' time that packing a block's pixels takes
 SAMPLED = 1 << 13  # pixels that a task samples
 PARTS = 8  # of each thread's tasks, for balance
 STEP, END, LEFT = 0.25, 4.0, 2.0  # cycles that a load of a step adds, that a vector's sum takes, and to leave pixels
+LATENCY = 4.0  # cycles of a step at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +56,13 @@ def suits(sum_: Sum, registers: Vectors) -> bool:
     long = sum_.channels >= LONG and SHORT <= sum_.filters <= WIDE * sum_.channels
     if not registers.few:
         return in_place and pixels.count >= MANY and long and not sum_.far
-    many = pixels.count >= SOME and pixels.count * sum_.images >= ENOUGH
+    many = pixels.count >= SOME and (not packed(sum_, registers) or pixels.count * sum_.images >= ENOUGH)
     return in_place and many and long and sum_.weights <= cache_bytes(3, 1 << 23) // 4
+
+
+def packed(sum_: Sum, registers: Vectors) -> bool:
+    """Whether filters are packed: with few registers, loads of single numbers may be as far apart as filters are."""
+    return not registers.few or sum_.channel_step != sum_.item
 
 
 @lru_cache(maxsize=1024)
@@ -65,7 +72,7 @@ def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> P
     samples = spread = None
     if backward and spreads(geometry):
         single = described(single_taps(geometry), backward, item)
-        taps = pointwise.TAPS * sum_.filters
+        taps = at.TAPS * sum_.filters
         sum_ = replace(sum_, filters=taps, filter_step=item, axes=single.axes, kernel=single.kernel, gaps=single.gaps)
         spread = geometry
     elif not backward and registers.few and sampled(geometry):
@@ -106,71 +113,100 @@ def build(
     The pixels may be samples of a geometry's input, or be spread to it.
     """
     item, lanes, channels, pixels = sum_.item, registers.lanes(sum_.item), sum_.channels, sum_.axes[2].count
-    filters, wide = (4, 3) if registers.few else (8, 3)
-    across = wide * lanes
-    tiles, panels = -(-pixels // across), -(-sum_.filters // filters)
-    rest = -(-(pixels % across) // lanes)
     images = sum_.images * sum_.groups
-    parts = cycles(sum_, filters, wide, lanes)
+    shapes = tiling(pixels, lanes, registers.few and not spread)
+    filters, wide = shapes.tile
+    across, panel = wide * lanes, pointwise.panel_filters(shapes.tile, shapes.rest)
+    in_place = not packed(sum_, registers)
+    panels, packs = -(-sum_.filters // panel), -(-sum_.filters // filters)
+    parts = cycles(sum_, shapes, lanes, in_place)
     work = sum(parts.values())
     used = threads if work > SMALL else 1
-    blocks, shares = split(images, tiles, panels, max(1, BLOCK // (channels * across * item)), used)
-    panel_bytes = up(channels * filters * item, LINE) + LINE
-    shared = up(sum_.groups * panels * panel_bytes, PAGE)
+    blocks, shares = split(images, shapes.tiles, panels, max(1, BLOCK // (channels * across * item)), used)
+    pack_bytes = up(channels * filters * item, LINE) + LINE
+    shared = 0 if in_place else up(sum_.groups * packs * pack_bytes, PAGE)
     before = up(filters * across * item, LINE) + 2 * LINE if spread else 0  # a tile's sums, and biases
-    own = before + up(-(-tiles // blocks) * channels * across * item, PAGE) + LINE
+    own = before + up((-(-shapes.tiles // blocks) * across + lanes) * channels * item, PAGE) + LINE
     values = {
-        pointwise.GROUPS: sum_.groups,
-        pointwise.CHANNELS: channels,
-        pointwise.FILTERS: sum_.filters,
-        pointwise.PIXELS: pixels,
-        pointwise.TILES: tiles,
-        pointwise.BLOCKS: blocks,
-        pointwise.PANELS: panels,
-        pointwise.SHARES: shares,
-        pointwise.FETCHED: -(-channels // (panels // shares * filters)),
-        pointwise.PANEL_BYTES: panel_bytes,
-        pointwise.PER_THREAD: own,
-        pointwise.SHARED: shared + before,
-        pointwise.WIDTH: spread.output_size[-1] if spread else 0,
-        pointwise.FILTER_STEP: sum_.filter_step,
-        pointwise.CHANNEL_STEP: sum_.channel_step,
-        pointwise.GROUP_STEP: sum_.group_step,
+        at.GROUPS: sum_.groups,
+        at.CHANNELS: channels,
+        at.FILTERS: sum_.filters,
+        at.PIXELS: pixels,
+        at.TILES: shapes.tiles,
+        at.WHOLE: shapes.whole,
+        at.BLOCKS: blocks,
+        at.PANELS: panels,
+        at.SHARES: shares,
+        at.FETCHED: -(-channels // (panels // shares * panel)),
+        at.GROUP_BYTES: sum_.group_step if in_place else packs * pack_bytes,
+        at.PACK_BYTES: sum_.filter_step if in_place else pack_bytes,
+        at.PER_THREAD: own,
+        at.SHARED: shared + before,
+        at.PACKS: packs,
+        at.FILTER_STEP: sum_.filter_step,
+        at.CHANNEL_STEP: sum_.channel_step,
+        at.GROUP_STEP: sum_.group_step,
+        at.WIDTH: spread.output_size[-1] if spread else 0,
+        at.ACROSS: across,
     }
     workspace = shared + own * used
-    steps: list[Any] = []
     if samples:
         values |= sample_words(samples, up(workspace, PAGE))
-        workspace = values[pointwise.SAMPLES] + sum_.images * sum_.groups * channels * pixels * item + LINE
-    words = [values.get(place, 0) for place in range(pointwise.PLACES)]
+        workspace = values[at.SAMPLES] + images * channels * pixels * item + LINE
+    words = [values.get(place, 0) for place in range(at.PLACES)]
+    steps: list[Any] = []
     if samples:
-        planes, each = values[pointwise.PLANES], values[pointwise.TOGETHER]
-        steps.append((pointwise.sample_body(item, lanes), words, -(-planes // each), PARTS))
-    kernel = pointwise.points_body(item, lanes, filters, wide, rest or wide, bool(spread))
+        steps.append((at.sample_body(item, lanes), words, -(-values[at.PLANES] // values[at.TOGETHER]), PARTS))
+    if not in_place:
+        dealt = sum_.groups * -(-packs // at.dealt(item, lanes, filters))
+        steps.append((at.pack_body(item, lanes, filters), words, dealt, 4 if shared > 1 << 16 else 0))
+    together = 1 if in_place else filters
+    kernel = pointwise.points_body(item, lanes, shapes.tile, shapes.rest, together, bool(spread))
     tasks = images * blocks * shares
-    packing = pointwise.pack_body(item, lanes, filters), words, sum_.groups * panels, 4 if shared > 1 << 16 else 0
     return Plan(
         kernel=kernel,
         tile=f"{filters} filters x {across} pixels, pixels in the vectors' lanes",
-        blocks=f"{blocks} of pixels x {shares} of the filters, which are {panels} tiles",
+        blocks=f"{blocks} of pixels x {shares} of the filters, which are {packs} tiles",
         tasks=tasks,
         workspace=workspace,
         threads=used,
         parts=parts,
         no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
-        program=Program([*steps, packing, (kernel, words, tasks, PARTS)], int(work)),
+        program=Program([*steps, (kernel, words, tasks, PARTS)], int(work)),
     )
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The tiles of an image's pixels, as filters and vectors: whole ones, and the last with what is left."""
+
+    tile: tuple[int, int]
+    rest: tuple[int, int]
+    tiles: int
+    whole: int
+
+
+def tiling(pixels: int, lanes: int, few: bool) -> Tiling:
+    """How pixels fall into tiles; of few registers, the last tile's sums fill as many as others'."""
+    filters, wide = (4, 3) if few else (8, 3)
+    rows = -(-pixels // lanes)
+    tiles = -(-rows // wide)
+    if few and rows % wide == 1 and tiles > 1:  # one more vector for the tile before
+        tiles -= 1
+    last = rows - (tiles - 1) * wide
+    rest = (filters * wide // last if few and last > 1 else filters, last)
+    return Tiling((filters, wide), rest, tiles, tiles if pixels == tiles * wide * lanes else tiles - 1)
 
 
 def sample_words(geometry: Convolution, place: int) -> dict[int, int]:
     """A plan's words on the pixels of a geometry's input that single taps meet, which are left at this place."""
     ones = (1,) * (3 - len(geometry.stride))
-    values = {pointwise.SAMPLES: place, pointwise.PLANES: geometry.batch * geometry.in_channels}
-    values[pointwise.TOGETHER] = max(1, SAMPLED // prod(geometry.output_size))
+    values = {at.SAMPLES: place, at.PLANES: geometry.batch * geometry.in_channels}
+    values[at.TOGETHER] = max(1, SAMPLED // prod(geometry.output_size))
     for word, sizes in (
-        (pointwise.EXTENTS, geometry.input_size),
-        (pointwise.TAKEN, geometry.output_size),
-        (pointwise.STEPS, geometry.stride),
+        (at.EXTENTS, geometry.input_size),
+        (at.TAKEN, geometry.output_size),
+        (at.STEPS, geometry.stride),
     ):
         values |= {word + axis: size for axis, size in enumerate((*ones, *sizes))}
     return values
@@ -191,16 +227,20 @@ def split(images: int, tiles: int, panels: int, most: int, threads: int) -> tupl
     return min(product(range(least, min(tiles, 4 * least + threads) + 1), shares), key=slowest)
 
 
-def cycles(sum_: Sum, filters: int, wide: int, lanes: int) -> dict[str, float]:
+def cycles(sum_: Sum, shapes: Tiling, lanes: int, in_place: bool) -> dict[str, float]:
     """What a thread alone would take, by what takes it."""
     images, channels, pixels = sum_.images * sum_.groups, sum_.channels, sum_.axes[2].count
-    panels, rows = -(-sum_.filters // filters), -(-pixels // lanes)
-    sums = images * panels * filters * rows
-    useful = images * sum_.filters * pixels * channels / (2 * lanes)
+    rows, last = -(-pixels // lanes), shapes.tiles - shapes.whole
+    steps = loads = 0.0  # of a channel and an image
+    for (filters, wide), count in ((shapes.tile, shapes.whole), (shapes.rest, last)):
+        each = -(-sum_.filters // filters) * count
+        steps += each * max(filters * wide / 2, LATENCY)
+        loads += each * STEP * (filters + wide)
+    useful = sum_.filters * pixels / (2 * lanes)
     return {
-        ARITHMETIC: useful,
-        IDLE: sums * channels / 2 - useful,
-        LOADS: sums * channels * STEP * (filters + wide) / (filters * wide),
-        ENDS: sums * END,
-        PACKED: sum_.groups * channels * sum_.filters * PACK + images * channels * rows * LEFT,
+        ARITHMETIC: images * channels * useful,
+        IDLE: images * channels * (steps - useful),
+        LOADS: images * channels * loads,
+        ENDS: images * sum_.filters * rows * END,
+        PACKED: sum_.groups * channels * sum_.filters * PACK * (not in_place) + images * channels * rows * LEFT,
     }
