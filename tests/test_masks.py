@@ -79,3 +79,13 @@ def test_lanes_that_are_not_loaded_are_those_of_another_vector(width, kind):
         source, target = arrays(kind)
         run(source.ctypes.data, target[1:].ctypes.data, count)
         np.testing.assert_array_equal(target[1:-1], [*source[:count], *[7] * (LANES - count)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lanes_that_are_known_are_stored_and_nothing_else(width, kind):
+    for wanted in (0, 1, 0b1000_0000, 0b0011_1110, 0b1010_0101, 0b1110_1111, 0b1111_1111, 0b0001_1111, 0b0000_1111):
+        lanes = [bool(wanted >> lane & 1) for lane in range(LANES)]
+        run = copier(kind, lambda e, _, lanes=lanes: ir.Constant(ir.VectorType(ir.IntType(1), LANES), lanes))
+        source, target = arrays(kind)
+        run(source.ctypes.data, target[1:].ctypes.data, 0)
+        assert target.tolist() == [-1, *[k + 1 if lanes[k] else -1 for k in range(LANES)], -1]

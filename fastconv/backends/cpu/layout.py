@@ -8,8 +8,10 @@ import numpy as np
 
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.axes import Axis
-from fastconv.backends.cpu.machine import LINE
+from fastconv.backends.cpu.machine import LINE, vectors
 from fastconv.typing import Array
+
+SPILLED = 32  # bytes at most that the copy of a row writes behind it, where masks have no registers
 
 
 def up(number: int, multiple: int) -> int:
@@ -48,10 +50,13 @@ class Strip:
     def of(cls, axes: tuple[Axis, Axis, Axis], rows: int, columns: int, item: int, align: int = LINE) -> Strip:
         """The strip of blocks of at most so many rows and columns; a row's parts begin at multiples of `align`."""
         axes = deep, high, wide = axes[0].strip(1), axes[1].strip(rows), axes[2].strip(columns)
-        part = up((columns + wide.margin) * item, align)
+        span, vector = (columns + wide.margin) * item, SPILLED * (not vectors().masks)
+        part = up(span, align)
         row = part * len(wide.residues)
+        if len(wide.residues) > 1:  # nothing is spilled from the last part to the first one of the next row
+            row = up(max(row, row - part + up(span, vector or item)), align)
         plane = row * (rows + high.margin) * len(high.residues)
-        channel = up(plane * (1 + deep.margin) * len(deep.residues), LINE)
+        channel = up(plane * (1 + deep.margin) * len(deep.residues) + vector, LINE)
         channel += LINE * (channel // LINE % 2 == 0)  # an even number of lines would crowd some sets of the caches
         residues = tuple(np.array(a.residues, np.int64) for a in axes)
         return cls(axes, rows, columns, item, channel, plane, row, part, residues)

@@ -38,6 +38,9 @@ def store(e: Emit, value: Value, mask: Value, address: Value, place: Value, rare
     def some() -> None:
         e.call(f"llvm.masked.store.{name_of(kind)}.p0", ir.VoidType(), value, place, I32(size), mask)
 
+    if isinstance(mask, ir.Constant) and not vectors().masks:
+        store_lanes(e, value, [bool(lane.constant) for lane in mask.constant], address)
+        return
     if rarely or not branches(mask):
         some()
         return
@@ -50,6 +53,19 @@ def store(e: Emit, value: Value, mask: Value, address: Value, place: Value, rare
                 e.b.call(storing_first(e, kind), (value, bits, address))
             else:
                 some()
+
+
+def store_lanes(e: Emit, value: Value, wanted: list[bool], address: Value) -> None:
+    """Store lanes that are known, as many at a time as lie in one half, quarter and so on."""
+    begin, size = 0, bytes_of(value.type)
+    while begin < len(wanted):
+        lanes = len(wanted)
+        while begin % lanes or (not all(wanted[begin : begin + lanes]) and lanes > 1):
+            lanes //= 2
+        if wanted[begin]:
+            part = value if lanes == len(wanted) else e.shuffle(value, value, range(begin, begin + lanes))
+            e.b.store(part, e.pointer(e.at(address, begin * size), part.type), align=size)
+        begin += lanes
 
 
 def storing_first(e: Emit, kind: Any) -> Value:

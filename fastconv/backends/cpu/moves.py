@@ -5,6 +5,7 @@ Addresses and steps count bytes; nothing outside of what is named is read or wri
 
 from __future__ import annotations
 
+from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.masks import branches
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
@@ -83,10 +84,11 @@ def copy_apart(e: Emit, source: Value, source_step: Value, count: Value, target:
     e.loop(count, [], step)
 
 
-@instruction(3)
+@instruction(4)
 def copy_rows(
     e: Emit,
     step: int,
+    spills: int,
     source: Value,
     source_pitch: Value,
     rows: Value,
@@ -102,7 +104,7 @@ def copy_rows(
     """target[i * pitch + before + j] = source[i * source_pitch + j * step] for j < count; 0 for the others of the span.
 
     So for each of some planes. `step` is 1 or 2. Masks are the same for all rows: a row costs a few instructions for
-    each vector.
+    each vector. Where it `spills`, a row's last vector is stored whole, over what is stored later, or is nobody's.
     """
     width = e.lanes * e.item
     even = list(range(0, 2 * e.lanes, 2))
@@ -147,7 +149,11 @@ def copy_rows(
         with e.b.if_then(e.b.icmp_signed(">", last, e.long(0))):
             e.store(vector(from_, e.long(0), at_first), to)
         e.loop(e.b.sub(last, e.long(1)), [], middle)
-        e.masked_store(vector(from_, last, at_last), stored, to, e.b.mul(last, e.long(width)))
+        place = e.b.mul(last, e.long(width))
+        if spills:
+            e.store(vector(from_, last, at_last), to, place)
+        else:
+            e.masked_store(vector(from_, last, at_last), stored, to, place)
         return [e.at(from_, source_pitch), e.at(to, pitch)]
 
     def plane(i: Value, places: list[Value]) -> list[Value]:
@@ -250,10 +256,25 @@ def turn_block(
 
     None is more than the lanes.
     """
-    written = e.first(kept)
-    for c, row in enumerate(e.transposed(some_rows(e, source, row_step, rows, columns))):
-        with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
-            e.masked_store(row, written, e.at(target, (c, step)))
+    places = [e.at(source, (r, row_step)) for r in range(e.lanes)]
+    targets = [e.at(target, (c, step)) for c in range(e.lanes)]
+
+    def some() -> None:
+        written = e.first(kept)
+        for c, row in enumerate(e.transposed(some_rows(e, places, rows, columns))):
+            with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
+                e.masked_store(row, written, targets[c])
+
+    if vectors().masks:
+        some()
+        return
+    whole = [e.b.icmp_signed("==", count, e.long(e.lanes)) for count in (rows, columns, kept)]
+    with e.b.if_else(e.b.and_(whole[0], e.b.and_(*whole[1:])), likely=True) as (then, otherwise):
+        with then:
+            for row, place in zip(e.transposed([e.load(place) for place in places]), targets, strict=True):
+                e.store(row, place)
+        with otherwise:
+            some()
 
 
 @instruction(2)
@@ -264,14 +285,14 @@ def turn_apart(
 
     None is more than the lanes.
     """
-    for c, row in enumerate(e.transposed(some_rows(e, source, row_step, rows, columns))):
+    sources = [e.at(source, (r, row_step)) for r in range(e.lanes)]
+    for c, row in enumerate(e.transposed(some_rows(e, sources, rows, columns))):
         with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
             e.store(row, e.at(target, e.word(places, e.long(c))))
 
 
-def some_rows(e: Emit, source: Value, row_step: Value, rows: Value, columns: Value) -> list[Value]:
+def some_rows(e: Emit, places: list[Value], rows: Value, columns: Value) -> list[Value]:
     """The first `columns` numbers of the first `rows` rows, zeros elsewhere; none is more than the lanes."""
-    places = [e.at(source, (r, row_step)) for r in range(e.lanes)]
     read = e.first(columns)
     if not branches(read):
         present = [e.splat(e.b.icmp_signed("<", e.long(r), rows)) for r in range(e.lanes)]

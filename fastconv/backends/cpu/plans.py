@@ -252,7 +252,7 @@ class Layout:
 
     def cut(self, taps: int) -> int:
         """Taps that a panel sums at a time: their weights stay in the first cache while all tiles meet them."""
-        most = cut_of(self.tile.vectors * self.lanes * self.sum.item)
+        most = cut_of(self.tile.vectors * self.lanes * self.sum.item, self.sum.item, self.sum.axes[2])
         if self.tile.kind == "pixels" or self.tiles == 1 or taps <= most:
             return max(1, taps)
         return -(-taps // -(-taps // most))

@@ -82,7 +82,7 @@ def sample_body(item: int, lanes: int) -> Any:
                             copy_numbers(item, lanes, source + j * pitch, columns, target + j * columns * item)
                     elif step == 2:
                         copy_rows(
-                            item, lanes, 2, source, pitch, rows, 0, columns, columns, target, columns * item, 1, 0, 0
+                            item, lanes, 2, 0, source, pitch, rows, 0, columns, columns, target, columns * item, 1, 0, 0
                         )
                     else:
                         for j in range(rows):

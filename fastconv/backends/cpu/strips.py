@@ -10,6 +10,7 @@ from typing import Any
 
 from numba import njit
 
+from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.moves import clear_numbers, copy_apart, copy_between, copy_numbers, copy_rows
 from fastconv.backends.cpu.native import body, call, set_word, word
 
@@ -64,6 +65,7 @@ def fill_strip(plan, job, source, channels, depth, row, rows, column, columns): 
 
 def fill_planes_for(item: int, lanes: int) -> Any:
     """`fill_planes` for numbers of `item` bytes in vectors of so many lanes."""
+    spills = int(not vectors().masks)
 
     @njit
     def fill_planes(plan, source, step, rows, before, count, span, target, channels):  # type: ignore[no-untyped-def]
@@ -72,11 +74,39 @@ def fill_planes_for(item: int, lanes: int) -> Any:
         apart, to_apart = word(plan, CHANNEL_BYTES), word(plan, STRIP_CHANNEL)
         if step == 1:
             copy_rows(
-                item, lanes, 1, source, pitch, rows, before, count, span, target, to_pitch, channels, apart, to_apart
+                item,
+                lanes,
+                1,
+                spills,
+                source,
+                pitch,
+                rows,
+                before,
+                count,
+                span,
+                target,
+                to_pitch,
+                channels,
+                apart,
+                to_apart,
             )
         elif step == 2:
             copy_rows(
-                item, lanes, 2, source, pitch, rows, before, count, span, target, to_pitch, channels, apart, to_apart
+                item,
+                lanes,
+                2,
+                spills,
+                source,
+                pitch,
+                rows,
+                before,
+                count,
+                span,
+                target,
+                to_pitch,
+                channels,
+                apart,
+                to_apart,
             )
         else:
             for channel in range(channels):

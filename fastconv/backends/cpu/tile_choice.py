@@ -21,7 +21,7 @@ AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
 BRANCH = 30.0  # cycles of a tile or a cut that are lost at its ends
 FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
 PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
-CUT, CUT_WITH_PIXELS = 0.4, 0.8  # of the first cache, for the weights of a cut, and for their pixels too
+CUT, CUT_WITH_PIXELS = 0.4, 0.5  # of the first cache, for the weights of a cut, and for their pixels too
 
 # What needs cycles.
 ARITHMETIC, IDLE, LOADS = "multiply-adds", "lanes and tiles that are not filled", "loads"
@@ -151,7 +151,7 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * pack
         together = -(-height.count // rows) * -(-width.count // columns)  # tiles that meet the same weights, at most
         far = (FARTHER if sum_.far else FAR) * vectors / together
-        cuts = -(-sum_.taps // cut_of(vectors * lanes * sum_.item)) if together > 1 else 1
+        cuts = -(-sum_.taps // cut_of(vectors * lanes * sum_.item, sum_.item, sum_.axes[2])) if together > 1 else 1
         parts = shared_parts(sum_, lanes, tiles * sums)
         parts[LOADS] = tiles * sum_.taps * (rate(sums, rows * columns + vectors, registers) - sums / 2)
         parts[FETCHED] = tiles * sum_.taps * far
@@ -161,10 +161,11 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     return found
 
 
-def cut_of(width: int) -> int:
-    """Taps of a panel whose weights, `width` bytes for each, leave enough of the first cache to the pixels.
+def cut_of(width: int, item: int, across: Axis) -> int:
+    """Taps of a panel whose weights, `width` bytes for each, leave enough of the first cache to a row of tiles' pixels.
 
-    A tap's pixels for some tiles lie in a line of the cache.
+    All taps of a row meet the same lines of the cache; of single taps, the next tiles' are others.
     """
-    first = cache_bytes(1, 1 << 15)
-    return max(1, min(int(first * CUT) // width, int(first * CUT_WITH_PIXELS) // (width + LINE)))
+    first, taps = cache_bytes(1, 1 << 15), len(across.shifts)
+    lines = 0.5 if taps == 1 else -(-across.count * item // LINE) * len(across.residues) / taps
+    return max(1, min(int(first * CUT) // width, int(first * CUT_WITH_PIXELS / (width + LINE * lines))))

@@ -51,6 +51,7 @@ def filters_tile(
         offset = e.word(table, e.b.mul(k, e.long(2)))
         filters = [e.load(weights, v * width) for v in range(vectors)]
         following: list[Value] = []
+        e.will_load(e.at(bases[-1], row_pitch), offset)
         for base in bases:
             pixels = e.at(base, offset)
             for j in range(columns):
