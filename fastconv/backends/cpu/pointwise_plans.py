@@ -150,13 +150,13 @@ def build(
         at.ACROSS: across,
     }
     workspace = shared + own * used
-    if samples:
-        values |= sample_words(samples, up(workspace, PAGE))
-        workspace = values[at.SAMPLES] + images * channels * pixels * item + LINE
-    words = [values.get(place, 0) for place in range(at.PLACES)]
     steps: list[Any] = []
     if samples:
-        steps.append((at.sample_body(item, lanes), words, -(-values[at.PLANES] // values[at.TOGETHER]), PARTS))
+        values[at.SAMPLES] = up(workspace, PAGE)
+        step, taken = sampling(samples, item, lanes, values[at.SAMPLES])
+        workspace = values[at.SAMPLES] + taken
+        steps.append(step)
+    words = [values.get(place, 0) for place in range(at.PLACES)]
     if not in_place:
         dealt = sum_.groups * -(-packs // at.dealt(item, lanes, filters))
         steps.append((at.pack_body(item, lanes, filters), words, dealt, 4 if shared > 1 << 16 else 0))
@@ -198,18 +198,20 @@ def tiling(pixels: int, lanes: int, few: bool) -> Tiling:
     return Tiling((filters, wide), rest, tiles, tiles if pixels == tiles * wide * lanes else tiles - 1)
 
 
-def sample_words(geometry: Convolution, place: int) -> dict[int, int]:
-    """A plan's words on the pixels of a geometry's input that single taps meet, which are left at this place."""
-    ones = (1,) * (3 - len(geometry.stride))
-    values = {at.SAMPLES: place, at.PLANES: geometry.batch * geometry.in_channels}
-    values[at.TOGETHER] = max(1, SAMPLED // prod(geometry.output_size))
+def sampling(geometry: Convolution, item: int, lanes: int, place: int) -> tuple[Any, int]:
+    """The step that leaves the pixels of a geometry's input that single taps meet at this place, and their bytes."""
+    ones, planes = (1,) * (3 - len(geometry.stride)), geometry.batch * geometry.in_channels
+    pixels = prod(geometry.output_size)
+    each = max(1, SAMPLED // pixels)
+    values = {at.SAMPLES: place, at.PLANES: planes, at.TOGETHER: each}
     for word, sizes in (
         (at.EXTENTS, geometry.input_size),
         (at.TAKEN, geometry.output_size),
         (at.STEPS, geometry.stride),
     ):
         values |= {word + axis: size for axis, size in enumerate((*ones, *sizes))}
-    return values
+    words = [values.get(place, 0) for place in range(at.PLACES)]
+    return (at.sample_body(item, lanes), words, -(-planes // each), PARTS), planes * pixels * item + LINE
 
 
 def split(images: int, tiles: int, panels: int, most: int, threads: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastconv.backends.cpu import machine
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 AHEAD = 8  # rows of a product that are fetched before they are loaded
@@ -45,13 +46,15 @@ def filters_tile(
     """
     width = e.lanes * e.item
     bases = [e.at(x, (i, row_pitch)) for i in range(rows)]
+    fetches = rows == 1 and machine.vectors().few  # the next row's pixels; larger tiles outlast the wait
 
     def step(k: Value, carried: list[Value]) -> list[Value]:
         weights, *sums = carried
         offset = e.word(table, e.b.mul(k, e.long(2)))
         filters = [e.load(weights, v * width) for v in range(vectors)]
         following: list[Value] = []
-        e.will_load(e.at(bases[-1], row_pitch), offset)
+        if fetches:
+            e.will_load(e.at(bases[-1], row_pitch), offset)
         for base in bases:
             pixels = e.at(base, offset)
             for j in range(columns):

@@ -29,7 +29,9 @@ BLOCKS, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS,
 )
 # Where there is one chunk: the body that ends its sums, which each task does while they are in its cache.
 END_CODE = s.PLACES + 10
-PLACES = s.PLACES + 11
+# Where x's pixels are met in place, and were sampled before: where in the workspace they are.
+SAMPLES = s.PLACES + 11
+PLACES = s.PLACES + 12
 # A call's own addresses.
 X, GRAD, RESULT, SPACE = 0, 1, 3, 4
 
@@ -42,17 +44,21 @@ def even_part(part, parts, count):  # type: ignore[no-untyped-def]
 
 @njit
 def strip_of(plan, arrays, job, group, channel, channels, index):  # type: ignore[no-untyped-def]
-    """Fill the strip of a block of pixels; returns its image, its rows and columns, and its first pixel's place."""
+    """The strip of a block of pixels, filled or in place; its image, rows and columns, and its first pixel's place."""
     blocks, across, depths = word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS), word(plan, s.DEPTHS)
     row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
     index = index // blocks
     column, column_end = even_part(index % across, across, word(plan, s.COLUMNS))
     depth, image = index // across % depths, index // across // depths
     first = (image * word(plan, s.GROUPS) + group) * word(plan, ALL_CHANNELS) + channel
-    x = word(arrays, X) + first * word(plan, s.CHANNEL_BYTES)
-    s.fill_strip(plan, job, x, channels, depth, row, row_end - row, column, column_end - column)
+    images = word(arrays, SPACE) + word(plan, SAMPLES) if word(plan, SAMPLES) else word(arrays, X)
+    x, strip = images + first * word(plan, s.CHANNEL_BYTES), word(job, s.STRIP)
     place = (depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column
-    return image, row_end - row, column_end - column, place
+    if word(plan, s.IN_PLACE):  # bytes of a pixel
+        strip = x + place * word(plan, s.IN_PLACE)
+    else:
+        s.fill_strip(plan, job, x, channels, depth, row, row_end - row, column, column_end - column)
+    return strip, image, row_end - row, column_end - column, place
 
 
 @njit
@@ -91,9 +97,8 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
                     )
 
     @njit
-    def add_block(plan, job, target, count, rows, wide):  # type: ignore[no-untyped-def]
+    def add_block(plan, strip, turned, target, count, rows, wide):  # type: ignore[no-untyped-def]
         """Add a block of pixels to the sums of so many starts."""
-        strip, turned = word(job, s.STRIP), word(job, s.STRIP) + word(plan, GRADS)
         pitch = word(plan, s.STRIP_ROW)
         for start in range(0, count, starts):
             table, place = word(plan, START_TABLE) + 8 * start, target + start * columns * width
@@ -120,14 +125,13 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
                 clear_numbers(item, lanes, numbers, target + panel * word(plan, PANEL_SUMS))
             begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
             for index in range(begin, last):
-                image, rows, wide, place = strip_of(plan, arrays, job, group, c0, c1 - c0, index)
-                grads = (
-                    word(arrays, GRAD) + (image * groups + group) * filters * word(plan, s.FILTER_BYTES) + place * item
-                )
+                strip, image, rows, wide, place = strip_of(plan, arrays, job, group, c0, c1 - c0, index)
+                grads = word(arrays, GRAD) + place * item
+                grads += (image * groups + group) * filters * word(plan, s.FILTER_BYTES)
                 for panel in range(p0, p1):
                     valid, own = min(filters - panel * each, each), panel * each * word(plan, s.FILTER_BYTES)
                     turn(plan, grads + own, valid, rows, wide, turned)
-                    add_block(plan, job, target + panel * word(plan, PANEL_SUMS), count, rows, wide)
+                    add_block(plan, strip, turned, target + panel * word(plan, PANEL_SUMS), count, rows, wide)
             if word(plan, END_CODE):
                 for panel in range(p0, p1):
                     place = (group * panels + panel) * word(plan, PARTS) + part
@@ -207,10 +211,10 @@ def pixels_sums(item: int, lanes: int, taps: int) -> Any:
             clear_numbers(item, lanes, run * word(plan, PANEL_SUMS) // item, target)
             begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
             for index in range(begin, last):
-                image, rows, wide, place = strip_of(plan, arrays, job, group, 0, run * channels, index)
+                begun, image, rows, wide, place = strip_of(plan, arrays, job, group, 0, run * channels, index)
                 grads = word(arrays, GRAD) + (image * groups + group) * filters * word(plan, s.FILTER_BYTES)
                 for g in range(run):
-                    strip = word(job, s.STRIP) + g * channels * word(plan, s.STRIP_CHANNEL)
+                    strip = begun + g * channels * word(plan, s.STRIP_CHANNEL)
                     own = grads + g * filters * word(plan, s.FILTER_BYTES) + place * item
                     add_group(plan, strip, own, target + g * word(plan, PANEL_SUMS), rows, wide)
 

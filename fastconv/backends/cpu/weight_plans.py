@@ -13,9 +13,10 @@ import numpy as np
 from fastconv.backends.cpu import axes, weight_gradient
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.layout import Strip, up
-from fastconv.backends.cpu.machine import LINE, PAGE, cache_bytes, vectors
+from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes, vectors
 from fastconv.backends.cpu.native import Program, code
 from fastconv.backends.cpu.plans import RUN, SMALL
+from fastconv.backends.cpu.pointwise_plans import sampled, sampling, single_taps
 from fastconv.backends.cpu.tile_choice import rate
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
@@ -59,24 +60,37 @@ class WeightPlan:
 def planned(geometry: Convolution, item: int, threads: int) -> WeightPlan:
     """The plan of a geometry's weight gradient."""
     registers = vectors()
-    return Layout(geometry, item, registers.lanes(item), registers.registers, threads).plan()
+    samples = geometry if registers.few and sampled(geometry) else None
+    return Layout(single_taps(geometry) if samples else geometry, item, registers, threads, samples).plan()
 
 
 class Layout:
-    """Blocks, parts, chunks and tables of a geometry."""
+    """Blocks, parts, chunks and tables of a geometry, the pixels of which may be samples of another one's."""
 
-    def __init__(self, geometry: Convolution, item: int, lanes: int, registers: int, threads: int) -> None:
+    def __init__(
+        self,
+        geometry: Convolution,
+        item: int,
+        registers: Vectors,
+        threads: int,
+        samples: Convolution | None = None,
+    ) -> None:
         deep, high, wide = axes.forward(geometry)
         self.axes = deep, high, wide
-        self.item, self.lanes, self.images = item, lanes, geometry.batch
+        self.item, self.lanes, self.images = item, registers.lanes(item), geometry.batch
+        self.samples = samples
         self.groups = geometry.groups
         self.channels, self.filters = geometry.in_channels // self.groups, geometry.out_channels // self.groups
         self.taps = prod(len(a.phases[0]) for a in self.axes)
-        self.form = min([*self.filter_forms(registers), *self.pixel_forms()], key=lambda form: form.cycles)
+        forms = [*self.filter_forms(registers.registers), *self.pixel_forms()]
+        self.form = min(forms, key=lambda form: form.cycles)
+        every = all(a.step == 1 and a.shifts == [0] and a.source == a.target for a in self.axes)
+        self.in_place = registers.few and every and self.form.kind == "filters"
         pixels = geometry.batch * prod(a.count for a in self.axes)
         self.cycles = self.form.cycles * pixels * self.groups
         self.threads = threads if self.cycles > SMALL else 1
-        self.panels = -(-self.filters // (self.form.vectors * lanes)) if self.form.kind == "filters" else 1
+        across = self.form.vectors * self.lanes
+        self.panels = -(-self.filters // across) if self.form.kind == "filters" else 1
         self.rows, self.columns = self.blocks()
         self.run = self.neighbours() if self.form.kind == "pixels" else 1
         self.parts, self.shares, self.chunks = self.split(deep.count)
@@ -101,7 +115,8 @@ class Layout:
         def slowest(way: tuple[int, int]) -> tuple[float, int]:
             parts, shares = way
             tasks = fixed * parts * shares * chunks
-            moved = MOVE * pixels * self.groups * (shares * self.channels + parts * self.filters)
+            copied = 0 if self.in_place else shares * self.channels
+            moved = MOVE * pixels * self.groups * (copied + parts * self.filters)
             return -(-tasks // self.threads) * (self.cycles + moved) / tasks, tasks
 
         near = -(-sums * self.item // (cache_bytes(2, 1 << 20) * 3 // 10))  # a task's sums stay in the second cache
@@ -170,7 +185,8 @@ class Layout:
         places = np.array([strip.place((down, right, across)) for (_, down), (_, right), (_, across) in taps], np.int64)
         if self.form.kind == "pixels":
             return places
-        return (np.arange(channels)[:, None] * strip.channel + places).ravel()
+        pitch = prod(a.source for a in self.axes) * self.item if self.in_place else strip.channel
+        return (np.arange(channels)[:, None] * pitch + places).ravel()
 
     def plan(self) -> WeightPlan:
         """The program with its tables."""
@@ -185,7 +201,7 @@ class Layout:
         else:
             panel = self.filters * self.channels * up(self.taps, form.starts) * width
         chunk = up(self.groups * self.panels * panel, LINE)
-        grads = up(strip.channel * channels * self.run + LINE, PAGE)
+        grads = 0 if self.in_place else up(strip.channel * channels * self.run + LINE, PAGE)
         turned = up(self.rows * self.columns * width, PAGE) if form.kind == "filters" else 0
         shared, thread = up(chunk * self.chunks, PAGE), grads + turned + PAGE + s.JOB_BYTES
         values = dict.fromkeys(range(weight_gradient.PLACES), 0) | strip.words()
@@ -200,6 +216,7 @@ class Layout:
             s.FILTER_BYTES: target * item,
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
             s.RUN: self.run,
+            s.IN_PLACE: item if self.in_place else 0,
             s.SHARED: shared,
             s.PER_THREAD: thread,
             weight_gradient.GRADS: grads,
@@ -220,12 +237,17 @@ class Layout:
         values[weight_gradient.END_CODE] = code(end) if alone else 0
         parameters = [values[place] for place in range(weight_gradient.PLACES)]
         ends = self.groups * (self.panels * self.parts if form.kind == "filters" else 1)
-        steps = [(sums, parameters, self.tasks, 4)]
+        steps: list[Any] = [(sums, parameters, self.tasks, 4)]
         if not alone:
             steps.append((end, parameters, ends, 4 if chunk > 1 << 16 else 0))
+        workspace = shared + thread * self.threads
+        if self.samples:
+            step, taken = sampling(self.samples, item, self.lanes, up(workspace, PAGE))
+            parameters[weight_gradient.SAMPLES] = up(workspace, PAGE)
+            workspace = up(workspace, PAGE) + taken
+            steps.insert(0, step)
         program = Program(steps, int(self.cycles))
         kept = (table, *strip.residues)
-        workspace = shared + thread * self.threads
         return WeightPlan(sums, form, self.tasks, self.chunks, workspace, self.threads, program, kept)
 
     def bodies(self) -> tuple[Any, Any]:
