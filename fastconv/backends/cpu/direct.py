@@ -11,6 +11,7 @@ from typing import Any
 
 from numba import njit
 
+from fastconv.backends.cpu import machine
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import (
@@ -19,6 +20,7 @@ from fastconv.backends.cpu.moves import (
     gather,
     store_turned,
     turn_block,
+    will_pass,
     will_store,
 )
 from fastconv.backends.cpu.native import body, call, set_word, word
@@ -140,6 +142,7 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
     Taps are summed in cuts, whose weights stay in the first cache while all tiles of the block meet them.
     """
     pixel = vectors * lanes * item
+    fetches = machine.vectors().few  # such tiles do not outlast the wait for the next weights
 
     @njit
     def store_tile(tile, y, row_pitch, filter_pitch, valid):  # type: ignore[no-untyped-def]
@@ -162,9 +165,11 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
         weights = word(arrays, s.WORKSPACE) + number * word(plan, s.PANEL_BYTES) + part
         pitch, cut = word(plan, s.STRIP_ROW), word(plan, s.CUT)
         tile_bytes = rows * columns * pixel if cut < taps else 0
+        tiles = (high + rows - 1) // rows * ((wide + columns - 1) // columns)
+        some = (min(cut, taps) * pixel // LINE + tiles - 1) // tiles if fetches else 0  # lines for each tile
         for begin in range(0, max(1, taps), cut):
             last = begin + cut >= taps
-            tile = scratch
+            tile, ahead = scratch, weights + (1 + begin + cut) * pixel
             for top in range(0, high, rows):
                 i = min(top, high - rows)
                 first, end = begin, min(begin + cut, taps)
@@ -176,6 +181,8 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
                     j = min(left, wide - columns)
                     x, target = source + i * pitch + j * item, y + i * row_pitch + j * item
                     start, apart = (tile, pixel) if begin else (weights, 0)
+                    will_pass(item, lanes, ahead, some)
+                    ahead += some * LINE
                     for r in range(rows if last else 0):
                         will_store(item, lanes, target + r * row_pitch, filter_pitch, valid)
                     filters_tile(

@@ -5,9 +5,9 @@ Addresses and steps count bytes; nothing outside of what is named is read or wri
 
 from __future__ import annotations
 
-from fastconv.backends.cpu.machine import vectors
+from fastconv.backends.cpu.machine import LINE, vectors
 from fastconv.backends.cpu.masks import branches
-from fastconv.backends.cpu.vectors import Emit, Value, instruction
+from fastconv.backends.cpu.vectors import I8, READ, Emit, Value, instruction
 
 
 @instruction(3)
@@ -35,6 +35,17 @@ def will_store(e: Emit, y: Value, pitch: Value, count: Value) -> None:
 
     def step(i: Value, _: list[Value]) -> list[Value]:
         e.will_store(y, e.b.mul(i, pitch))
+        return []
+
+    e.loop(count, [], step)
+
+
+@instruction(2)
+def will_pass(e: Emit, place: Value, count: Value) -> None:
+    """Fetch so many lines, one behind the other, into the second cache, from where they are loaded some time later."""
+
+    def step(i: Value, _: list[Value]) -> list[Value]:
+        e.fetch(e.element(place, e.b.mul(i, e.long(LINE)), I8), READ, 2)
         return []
 
     e.loop(count, [], step)

@@ -35,9 +35,15 @@ class Lease:
         }
 
     def __del__(self) -> None:
-        _waiting[id(self.buffer)] = self.buffer
-        while sum(buffer.size for buffer in list(_waiting.values())) > KEPT:
-            _waiting.pop(next(iter(list(_waiting)), 0), None)  # another thread may be faster
+        if _give_back is not None:  # as all names of a module become when the interpreter ends
+            _give_back(self.buffer)
+
+
+def _give_back(buffer: Array) -> None:
+    """Let a buffer wait for a later result; the longest unused go where they are too many."""
+    _waiting[id(buffer)] = buffer
+    while sum(buffer.size for buffer in list(_waiting.values())) > KEPT:
+        _waiting.pop(next(iter(list(_waiting)), 0), None)  # another thread may be faster
 
 
 def empty(shape: Shape, dtype: np.dtype[Any]) -> Array:
