@@ -16,27 +16,22 @@ def arrays(geometry, dtype):
     return [rng.standard_normal(shape).astype(dtype) for shape in (*shapes, *biases)]
 
 
-def directions(geometry):
-    """Forward, and backward where the stride is 1."""
-    return (False, True) if max(geometry.stride) == 1 else (False,)
-
-
-def passes(geometry, dtype, planned, into=np.asarray, empty=np.empty):
-    """What `planned(backward, bytes of a number)` makes of the arrays, for each direction."""
+def passes(geometry, dtype, planned, into=np.asarray, empty=np.empty, backward=True):
+    """What `planned(back, bytes of a number)` makes of the arrays: forward, and `backward` if that is wanted too."""
     x, weight, grad, bias, back_bias = map(into, arrays(geometry, dtype))
     found = []
-    for backward in directions(geometry):
-        y = empty(geometry.input_shape if backward else geometry.output_shape, dtype)
-        source, start = (grad, back_bias) if backward else (x, bias)
-        assert cpu.run(planned(backward, y.itemsize), source, weight, start, y)
+    for back in (False, True)[: 1 + backward]:
+        y = empty(geometry.input_shape if back else geometry.output_shape, dtype)
+        source, start = (grad, back_bias) if back else (x, bias)
+        assert cpu.run(planned(back, y.itemsize), source, weight, start, y)
         found.append(y)
     return found
 
 
-def expected(geometry, dtype):
+def expected(geometry, dtype, backward=True):
     """The same by the reference, in float64."""
     x, weight, grad, bias, back_bias = (array.astype(np.float64) for array in arrays(geometry, dtype))
     found = [reference.convolution(x, weight, bias, geometry)]
-    if len(directions(geometry)) > 1:
+    if backward:
         found.append(reference.convolution_input_grad(weight, grad, geometry, back_bias))
     return found

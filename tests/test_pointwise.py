@@ -10,7 +10,7 @@ from plan_passes import BOUND, arrays, expected, passes
 from vector_widths import each_width, needs_guards, run_script
 
 import fastconv as fc
-from fastconv.backends.cpu import algorithms, pointwise_plans
+from fastconv.backends.cpu import algorithms, pointwise_plans, weight_plans
 from fastconv.backends.cpu import convolution as cpu
 from fastconv.backends.cpu.machine import Vectors, vectors
 from fastconv.backends.reference import convolution as reference
@@ -63,6 +63,45 @@ def test_bits_depend_neither_on_threads_nor_on_blocks(geometry):
             assert_array_equal(one, other)
 
 
+def weight_grad(geometry, dtype, into=np.asarray, empty=np.empty, threads=2):
+    """The filters' gradient, of pixels in place, or of samples."""
+    x, _, grad, *_ = map(into, arrays(geometry, dtype))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weight_plans, "SMALL", -1.0)
+        patch.setattr(weight_plans, "vectors", lambda: Vectors(vectors().bits, 16))
+        plan = weight_plans.planned.__wrapped__(geometry, x.itemsize, threads)
+        found, space = empty(geometry.weight_shape, dtype), np.empty(plan.workspace, np.uint8)
+        plan.program.on(plan.threads, x, grad, None, found, space)
+    return found
+
+
+def weight_grad_expected(geometry, dtype):
+    x, _, grad, *_ = (array.astype(np.float64) for array in arrays(geometry, dtype))
+    return reference.convolution_weight_grad(x, grad, geometry)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@given(geometry=geometries())
+@settings(max_examples=30)
+def test_gradients_of_filters_are_the_references(dtype, geometry):
+    wanted = weight_grad_expected(geometry, dtype)
+    found = [weight_grad(geometry, dtype, threads=threads) for threads in (1, 2, 5)]
+    assert_allclose(found[0], wanted, rtol=0, atol=BOUND[dtype] * np.abs(wanted).max())
+    for other in found[1:]:
+        assert_array_equal(other, found[0])
+
+
+@needs_guards
+@pytest.mark.parametrize("side", ["before", "after"])
+@given(geometry=geometries())
+@settings(max_examples=15)
+def test_no_byte_outside_of_the_arrays_is_touched_by_gradients_of_filters(side, geometry):
+    with guarding(side) as guard:
+        found = weight_grad(geometry, "f4", guard.fixed, guard.empty)
+    wanted = weight_grad_expected(geometry, "f4")
+    assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
 @st.composite
 def spreading(draw):
     """Layers whose filters are as large as their strides, 2 x 2."""
@@ -79,7 +118,7 @@ def spread(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, block=40
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pointwise_plans, "BLOCK", block)
         patch.setattr(pointwise_plans, "SMALL", -1.0)
-        patch.setattr(pointwise_plans, "SPREAD", 1)
+        patch.setattr(pointwise_plans, "SPREADING", 1)
         patch.setattr(pointwise_plans, "suits", lambda sum_, _: np.prod(sum_.kernel) == 1)
         y = empty(geometry.input_shape, dtype)
         assert cpu.run(pointwise_plans.planned.__wrapped__(geometry, True, y.itemsize, threads), grad, weight, bias, y)

@@ -84,6 +84,36 @@ def clear_numbers(e: Emit, count: Value, target: Value) -> None:
 
 
 @instruction(2)
+def fill_numbers(e: Emit, number: Value, count: Value, target: Value) -> None:
+    """target[j] = the number at an address, for j < count."""
+    value = e.splat(e.number(number))
+    e.each(count, lambda place, mask: e.masked_store(value, mask, target, place))
+
+
+@instruction(2)
+def copy_spread(e: Emit, source: Value, number: Value, count: Value, target: Value) -> None:
+    """target[2 j] = source[j], target[2 j + 1] = the number at an address, for so many numbers of the target."""
+    width, twice = e.lanes * e.item, 2 * e.lanes
+    between = e.splat(e.number(number))
+    halves = [[lane for j in range(h * e.lanes // 2, (h + 1) * e.lanes // 2) for lane in (j, e.lanes)] for h in (0, 1)]
+    whole = e.b.sdiv(count, e.long(twice))
+
+    def step(index: Value, _: list[Value]) -> list[Value]:
+        numbers, place = e.load(source, e.b.mul(index, e.long(width))), e.b.mul(index, e.long(2 * width))
+        for h, lanes in enumerate(halves):
+            e.store(e.shuffle(numbers, between, lanes), target, e.at(place, h * width))
+        return []
+
+    e.loop(whole, [], step)
+    left, place = e.b.sub(count, e.b.mul(whole, e.long(twice))), e.b.mul(whole, e.long(2 * width))
+    some = e.leading(e.b.ashr(e.at(left, 1), e.long(1)))
+    numbers = e.masked_load(some, source, e.b.mul(whole, e.long(width)))
+    for h, lanes in enumerate(halves):
+        mask = e.leading(e.b.sub(left, e.long(h * e.lanes)))
+        e.masked_store(e.shuffle(numbers, between, lanes), mask, target, e.at(place, h * width))
+
+
+@instruction(2)
 def copy_apart(e: Emit, source: Value, source_step: Value, count: Value, target: Value, target_step: Value) -> None:
     """target[j * target_step] = source[j * source_step] for j < count, both steps in bytes."""
 

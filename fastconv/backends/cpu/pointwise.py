@@ -173,6 +173,7 @@ def points_body(
         own = word(arrays, s.WORKSPACE) + word(plan, at.SHARED) + thread * word(plan, at.PER_THREAD)
         images = word(arrays, s.WORKSPACE) + word(plan, at.SAMPLES) if word(plan, at.SAMPLES) else word(arrays, s.X)
         biases, sums = own - 2 * LINE, own - 2 * LINE - filters * across * item
+        results = word(arrays, s.WORKSPACE) + word(plan, at.SUMS) if word(plan, at.SUMS) else word(arrays, s.Y)
         all_weights = word(arrays, s.WEIGHT) if in_place else word(arrays, s.WORKSPACE)
         for task in range(first, end):
             share, block, image = task % shares, task // shares % blocks, task // shares // blocks
@@ -196,7 +197,7 @@ def points_body(
                         place = word(arrays, s.BIAS) + (group * many + number + f) // at.TAPS * item
                         copy_numbers(item, lanes, place, 1, biases + f * item)
                     bias = biases
-                y = word(arrays, s.Y) + (image * many + number) * row + (0 if spreads else begin * across * item)
+                y = results + (image * many + number) * row + (0 if spreads else begin * across * item)
                 packs = index == low and (task == first or share == 0)
                 whole_tiles(plan, packs, x, own, begin, whole, across, weights, bias, y, valid, ahead, slot, sums)
                 if stop > whole:

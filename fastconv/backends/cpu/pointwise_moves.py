@@ -1,4 +1,4 @@
-"""What surrounds a product of filters of a single tap and pixels: the filters packed, pixels sampled, sums spread.
+"""What surrounds a product of single taps and pixels: filters packed, pixels sampled, sums spread and scattered.
 
 A plan's parameters are words at fixed places; every place has its name here.
 """
@@ -17,7 +17,9 @@ from fastconv.backends.cpu.moves import (
     copy_between,
     copy_numbers,
     copy_rows,
+    copy_spread,
     deal_rows,
+    fill_numbers,
     turn_block,
 )
 from fastconv.backends.cpu.native import body, word
@@ -36,7 +38,9 @@ WIDTH, ACROSS = 18, 19
 # Where every so many pixels of x are taken: where in the workspace they are left, 0 where all are; planes of a task,
 # and all; x's and their extents, and the steps.
 SAMPLES, TOGETHER, PLANES, EXTENTS, TAKEN, STEPS = 20, 21, 22, 23, 26, 29
-PLACES = 32
+# Where the sums are every so many pixels of y: where in the workspace they are left, 0 where they are all of it.
+SUMS = 32
+PLACES = 33
 TAPS = 4  # of a filter whose stride is its size
 DEALT = 4  # vectors of a row of neighbouring filters that are packed at a time
 
@@ -90,6 +94,45 @@ def sample_body(item: int, lanes: int) -> Any:
                             copy_apart(item, lanes, source + j * pitch, step * item, columns, to, item)
 
     return sample
+
+
+@cache
+def scatter_body(item: int, lanes: int) -> Any:
+    """Sums as every so many pixels of y, of which the others are their channels' biases. A task is some planes."""
+
+    @njit
+    def plane(plan, source, bias, target):  # type: ignore[no-untyped-def]
+        """A channel's sums among the others."""
+        rows, columns = word(plan, TAKEN + 1), word(plan, TAKEN + 2)
+        wide, step = word(plan, EXTENTS + 2), word(plan, STEPS + 2)
+        for i in range(word(plan, EXTENTS)):
+            for j in range(word(plan, EXTENTS + 1)):
+                line = target + (i * word(plan, EXTENTS + 1) + j) * wide * item
+                if i % word(plan, STEPS) or j % word(plan, STEPS + 1):
+                    fill_numbers(item, lanes, bias, wide, line)
+                    continue
+                sums = source + (i // word(plan, STEPS) * rows + j // word(plan, STEPS + 1)) * columns * item
+                if step == 1:
+                    copy_numbers(item, lanes, sums, columns, line)
+                elif step == 2:
+                    copy_spread(item, lanes, sums, bias, wide, line)
+                else:
+                    fill_numbers(item, lanes, bias, wide, line)
+                    copy_apart(item, lanes, sums, item, columns, line, step * item)
+
+    @body
+    def scatter(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
+        pixels = word(plan, TAKEN) * word(plan, TAKEN + 1) * word(plan, TAKEN + 2)
+        extent = word(plan, EXTENTS) * word(plan, EXTENTS + 1) * word(plan, EXTENTS + 2)
+        channels = word(plan, GROUPS) * word(plan, FILTERS)
+        for task in range(first, end):
+            begin = task * word(plan, TOGETHER)
+            for number in range(begin, min(begin + word(plan, TOGETHER), word(plan, PLANES))):
+                source = word(arrays, s.WORKSPACE) + word(plan, SUMS) + number * pixels * item
+                bias = word(arrays, s.BIAS) + number % channels * item
+                plane(plan, source, bias, word(arrays, s.Y) + number * extent * item)
+
+    return scatter
 
 
 def dealt(item: int, lanes: int, filters: int) -> int:

@@ -23,13 +23,17 @@ from fastconv.typing import Array
 MANY, LONG, SHORT = 768, 24, 16  # pixels of an image, channels and filters from which on
 SOME, ENOUGH = 16, 192  # with few registers, whose other tiles are slower; and where filters are packed, of all images
 WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
-SPREAD = 48  # channels from which on it pays to spread what tiles have left
+SPREADING = 48  # channels from which on it pays to spread what tiles have left
 BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
 AGAIN = 0.5  # panels' time that packing a block's pixels takes
-SAMPLED = 1 << 13  # pixels that a task samples
+SOME_PLANES = 1 << 13  # pixels of those that a task samples or scatters
 PARTS = 8  # of each thread's tasks, for balance
 STEP, END, LEFT = 0.25, 4.0, 2.0  # cycles that a load of a step adds, that a vector's sum takes, and to leave pixels
 LATENCY = 4.0  # cycles of a step at least
+
+# The pixels of a product: all of the images', every so many of the input's, or of the input's gradient's, which are the
+# others' biases between; or of each a square of the input's gradient.
+EVERY, SAMPLED, SCATTERED, SPREAD = "every", "sampled", "scattered", "spread"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,21 +73,20 @@ def packed(sum_: Sum, registers: Vectors) -> bool:
 def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> Plan | None:
     """The plan of a geometry's forward pass or input gradient, if it is such a sum."""
     sum_, registers = described(geometry, backward, item), vectors()
-    samples = spread = None
+    way, single = EVERY, single_taps(geometry)
     if backward and spreads(geometry):
-        single = described(single_taps(geometry), backward, item)
-        taps = at.TAPS * sum_.filters
-        sum_ = replace(sum_, filters=taps, filter_step=item, axes=single.axes, kernel=single.kernel, gaps=single.gaps)
-        spread = geometry
-    elif not backward and registers.few and sampled(geometry):
-        sum_, samples = described(single_taps(geometry), backward, item), geometry
-    return build(sum_, threads, registers, samples, spread) if suits(sum_, registers) else None
+        way, taps = SPREAD, described(single, backward, item)
+        sum_ = replace(sum_, filters=at.TAPS * sum_.filters, filter_step=item, axes=taps.axes, kernel=taps.kernel)
+        sum_ = replace(sum_, gaps=taps.gaps)
+    elif registers.few and sampled(geometry):
+        way, sum_ = SCATTERED if backward else SAMPLED, described(single, backward, item)
+    return build(sum_, threads, registers, geometry, way) if suits(sum_, registers) else None
 
 
 def spreads(geometry: Convolution) -> bool:
     """Whether each pixel of the output's gradient meets 2 x 2 pixels of the input's, no other's, in long sums."""
     apart = geometry.kernel_size == geometry.stride == (2, 2) and geometry.dilation == (1, 1)
-    long = geometry.out_channels >= SPREAD * geometry.groups
+    long = geometry.out_channels >= SPREADING * geometry.groups
     sizes = tuple([2 * size for size in geometry.output_size])
     return apart and long and geometry.input_size == sizes and geometry.padding == ((0, 0), (0, 0))
 
@@ -101,20 +104,11 @@ def single_taps(geometry: Convolution) -> Convolution:
     return replace(geometry, input_size=size, kernel_size=ones, stride=ones, padding=no_padding)
 
 
-def build(
-    sum_: Sum,
-    threads: int,
-    registers: Vectors,
-    samples: Convolution | None = None,
-    spread: Convolution | None = None,
-) -> Plan:
-    """Choose tiles and blocks, and write the program.
-
-    The pixels may be samples of a geometry's input, or be spread to it.
-    """
+def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, way: str = EVERY) -> Plan:
+    """Choose tiles and blocks, and write the program: of all of a geometry's pixels, or the other ways."""
     item, lanes, channels, pixels = sum_.item, registers.lanes(sum_.item), sum_.channels, sum_.axes[2].count
     images = sum_.images * sum_.groups
-    shapes = tiling(pixels, lanes, registers.few and not spread)
+    shapes = tiling(pixels, lanes, registers.few and way != SPREAD)
     filters, wide = shapes.tile
     across, panel = wide * lanes, pointwise.panel_filters(shapes.tile, shapes.rest)
     in_place = not packed(sum_, registers)
@@ -125,7 +119,7 @@ def build(
     blocks, shares = split(images, shapes.tiles, panels, max(1, BLOCK // (channels * across * item)), used)
     pack_bytes = up(channels * filters * item, LINE) + LINE
     shared = 0 if in_place else up(sum_.groups * packs * pack_bytes, PAGE)
-    before = up(filters * across * item, LINE) + 2 * LINE if spread else 0  # a tile's sums, and biases
+    before = up(filters * across * item, LINE) + 2 * LINE if way == SPREAD else 0  # a tile's sums, and biases
     own = before + up((-(-shapes.tiles // blocks) * across + lanes) * channels * item, PAGE) + LINE
     values = {
         at.GROUPS: sum_.groups,
@@ -146,33 +140,36 @@ def build(
         at.FILTER_STEP: sum_.filter_step,
         at.CHANNEL_STEP: sum_.channel_step,
         at.GROUP_STEP: sum_.group_step,
-        at.WIDTH: spread.output_size[-1] if spread else 0,
+        at.WIDTH: geometry.output_size[-1] if way == SPREAD else 0,
         at.ACROSS: across,
     }
     workspace = shared + own * used
     steps: list[Any] = []
-    if samples:
-        values[at.SAMPLES] = up(workspace, PAGE)
-        step, taken = sampling(samples, item, lanes, values[at.SAMPLES])
-        workspace = values[at.SAMPLES] + taken
-        steps.append(step)
+    more, tasks, taken = sampling(geometry, item)
+    if way in (SAMPLED, SCATTERED):
+        values |= {**more, at.SAMPLES if way == SAMPLED else at.SUMS: up(workspace, PAGE)}
+        workspace = up(workspace, PAGE) + taken
     words = [values.get(place, 0) for place in range(at.PLACES)]
+    if way == SAMPLED:
+        steps.append((at.sample_body(item, lanes), words, tasks, PARTS))
     if not in_place:
         dealt = sum_.groups * -(-packs // at.dealt(item, lanes, filters))
         steps.append((at.pack_body(item, lanes, filters), words, dealt, 4 if shared > 1 << 16 else 0))
     together = 1 if in_place else filters
-    kernel = pointwise.points_body(item, lanes, shapes.tile, shapes.rest, together, bool(spread))
-    tasks = images * blocks * shares
+    kernel = pointwise.points_body(item, lanes, shapes.tile, shapes.rest, together, way == SPREAD)
+    steps.append((kernel, words, images * blocks * shares, PARTS))
+    if way == SCATTERED:
+        steps.append((at.scatter_body(item, lanes), words, tasks, PARTS))
     return Plan(
         kernel=kernel,
         tile=f"{filters} filters x {across} pixels, pixels in the vectors' lanes",
         blocks=f"{blocks} of pixels x {shares} of the filters, which are {packs} tiles",
-        tasks=tasks,
+        tasks=images * blocks * shares,
         workspace=workspace,
         threads=used,
         parts=parts,
         no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
-        program=Program([*steps, (kernel, words, tasks, PARTS)], int(work)),
+        program=Program(steps, int(work)),
     )
 
 
@@ -198,20 +195,19 @@ def tiling(pixels: int, lanes: int, few: bool) -> Tiling:
     return Tiling((filters, wide), rest, tiles, tiles if pixels == tiles * wide * lanes else tiles - 1)
 
 
-def sampling(geometry: Convolution, item: int, lanes: int, place: int) -> tuple[Any, int]:
-    """The step that leaves the pixels of a geometry's input that single taps meet at this place, and their bytes."""
+def sampling(geometry: Convolution, item: int) -> tuple[dict[int, int], int, int]:
+    """Words on the pixels of a geometry's input that single taps meet, tasks for their planes, and their bytes."""
     ones, planes = (1,) * (3 - len(geometry.stride)), geometry.batch * geometry.in_channels
     pixels = prod(geometry.output_size)
-    each = max(1, SAMPLED // pixels)
-    values = {at.SAMPLES: place, at.PLANES: planes, at.TOGETHER: each}
+    each = max(1, SOME_PLANES // pixels)
+    values = {at.PLANES: planes, at.TOGETHER: each}
     for word, sizes in (
         (at.EXTENTS, geometry.input_size),
         (at.TAKEN, geometry.output_size),
         (at.STEPS, geometry.stride),
     ):
         values |= {word + axis: size for axis, size in enumerate((*ones, *sizes))}
-    words = [values.get(place, 0) for place in range(at.PLACES)]
-    return (at.sample_body(item, lanes), words, -(-planes // each), PARTS), planes * pixels * item + LINE
+    return values, -(-planes // each), planes * pixels * item + LINE
 
 
 def split(images: int, tiles: int, panels: int, most: int, threads: int) -> tuple[int, int]:
