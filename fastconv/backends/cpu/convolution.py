@@ -19,6 +19,7 @@ from fastconv.backends.cpu.shortcuts import PLAIN, is_product, trimmed
 from fastconv.geometry import Convolution
 from fastconv.typing import Array, Shape
 
+FINE = bytes(8)  # what a workspace begins with where nothing was found that is not finite
 PRODUCT, NOTHING = "product", "nothing"  # of filters as large as the images; and where no number is wanted
 
 
@@ -151,7 +152,7 @@ def run(plan: Any, x: Array, weight: Array, bias: Array, y: Array) -> bool:
             return True
         space[:8] = 0
         plan.program.on(plan.threads, x, weight, bias, y, space, space)
-        return not space[:8].any()
+        return space[:8].tobytes() == FINE  # a tenth of the time that `any` takes
     finally:
         workspace.give(space)
 

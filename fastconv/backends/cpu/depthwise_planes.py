@@ -290,7 +290,7 @@ def planes_body(
             count, own = min(together, word(plan, CHANNELS) - channel), image * word(plan, CHANNELS) + channel
             row = block * word(plan, OUT_HEIGHT) // blocks
             row_end = (block + 1) * word(plan, OUT_HEIGHT) // blocks
-            if word(plan, CHECKED):
+            if word(plan, CHECKED) and image == block == 0:  # all images meet the same weights
                 all_taps = count * taps // item
                 flag_unless_finite(item, lanes, 0, word(arrays, WEIGHT) + channel * taps, all_taps, word(arrays, FLAG))
             filtered(

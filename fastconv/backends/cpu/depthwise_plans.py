@@ -180,7 +180,7 @@ class Layout:
         """The forward pass, or the input gradient, plane by plane."""
         _, high, wide = self.axes
         rows_of_taps = [r for r, _ in sorted(high.phases[0], key=lambda tap: tap[1])]
-        taps, across = len(rows_of_taps), wide.phases[0]
+        taps, across = len(rows_of_taps), sorted(wide.phases[0], key=lambda tap: tap[1])
         shifts = [shift for _, shift in across]
         some = len(across) if taps * len(across) <= FEW and np.all(np.diff(shifts) == 1) else 1
         few = machine.vectors().few  # registers, of which masks take some, so that there are columns without
