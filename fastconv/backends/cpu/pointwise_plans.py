@@ -108,7 +108,7 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
     """Choose tiles and blocks, and write the program: of all of a geometry's pixels, or the other ways."""
     item, lanes, channels, pixels = sum_.item, registers.lanes(sum_.item), sum_.channels, sum_.axes[2].count
     images = sum_.images * sum_.groups
-    shapes = tiling(pixels, lanes, registers.few and way != SPREAD)
+    shapes = tiling(pixels, lanes, registers, way)
     filters, wide = shapes.tile
     across, panel = wide * lanes, pointwise.panel_filters(shapes.tile, shapes.rest)
     in_place = not packed(sum_, registers)
@@ -183,15 +183,15 @@ class Tiling:
     whole: int
 
 
-def tiling(pixels: int, lanes: int, few: bool) -> Tiling:
-    """How pixels fall into tiles; of few registers, the last tile's sums fill as many as others'."""
-    filters, wide = (4, 3) if few else (8, 3)
-    rows = -(-pixels // lanes)
+def tiling(pixels: int, lanes: int, registers: Vectors, way: str = EVERY) -> Tiling:
+    """How pixels fall into tiles; of few registers, the last one's sums fill as many as others', if any filters may."""
+    filters, wide = (4, 3) if registers.few else (8, 3)
+    even, rows = registers.few and way != SPREAD, -(-pixels // lanes)
     tiles = -(-rows // wide)
-    if few and rows % wide == 1 and tiles > 1:  # one more vector for the tile before
+    if even and rows % wide == 1 and tiles > 1:  # one more vector for the tile before
         tiles -= 1
     last = rows - (tiles - 1) * wide
-    rest = (filters * wide // last if few and last > 1 else filters, last)
+    rest = (filters * wide // last if even and last > 1 else filters, last)
     return Tiling((filters, wide), rest, tiles, tiles if pixels == tiles * wide * lanes else tiles - 1)
 
 
