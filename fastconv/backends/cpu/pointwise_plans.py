@@ -33,7 +33,7 @@ LATENCY = 4.0  # cycles of a step at least
 
 # The pixels of a product: all of the images', every so many of the input's, or of the input's gradient's, which are the
 # others' biases between; or of each a square of the input's gradient.
-EVERY, SAMPLED, SCATTERED, SPREAD = "every", "sampled", "scattered", "spread"
+EVERY, SAMPLED, SCATTERED, SPREAD = "", ", sampled before", ", scattered behind", ", spread to squares"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +163,7 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
     return Plan(
         kernel=kernel,
         tile=f"{filters} filters x {across} pixels, pixels in the vectors' lanes",
-        blocks=f"{blocks} of pixels x {shares} of the filters, which are {packs} tiles",
+        blocks=f"{blocks} of pixels{way} x {shares} of the filters, which are {packs} tiles",
         tasks=images * blocks * shares,
         workspace=workspace,
         threads=used,
