@@ -221,7 +221,7 @@ def split(images: int, tiles: int, panels: int, most: int, threads: int) -> tupl
         rounds = -(-images * blocks * shares // threads)
         return rounds * -(-tiles // blocks) * (-(-panels // shares) + AGAIN)
 
-    shares = [count for count in (1, 2, 4) if count <= panels]
+    shares = [1 << k for k in range(max(4, threads).bit_length()) if 1 << k <= panels]
     return min(product(range(least, min(tiles, 4 * least + threads) + 1), shares), key=slowest)
 
 
