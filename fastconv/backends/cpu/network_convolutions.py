@@ -11,6 +11,7 @@ from fastconv.backends.cpu import (
     channels_last,
     exponentials,
     linear,
+    pointwise_plans,
     pooled_input_gradient,
     pooled_weight_gradient,
     winograd_gradient,
@@ -63,7 +64,9 @@ def convolve(
 
 
 def by_image(plan: Any, geometry: Convolution) -> int:
-    """Into how many runs of whole images a direct plan's tasks fall."""
+    """Into how many runs of whole images a direct plan's tasks fall; 0 if they do not."""
+    if isinstance(plan, pointwise_plans.Plan) and not plan.by_images:
+        return 0
     several = plan.neighbours if isinstance(plan, Plan) and plan.sum.groups == 1 else 1
     runs = geometry.batch // several
     return runs if runs > 1 else 0

@@ -49,6 +49,7 @@ class Plan:
     parts: dict[str, float]  # cycles, by what needs them
     no_bias: Array
     program: Program
+    by_images: bool  # whether all steps but the last need weights alone, and that one goes image by image
     finite_weights: bool = False  # there is no padding that weights must not meet
 
 
@@ -170,6 +171,7 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
         parts=parts,
         no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
         program=Program(steps, int(work)),
+        by_images=way in (EVERY, SPREAD),
     )
 
 
