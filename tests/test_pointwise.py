@@ -82,7 +82,7 @@ def weight_grad_expected(geometry, dtype):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @given(geometry=geometries())
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_gradients_of_filters_are_the_references(dtype, geometry):
     wanted = weight_grad_expected(geometry, dtype)
     found = [weight_grad(geometry, dtype, threads=threads) for threads in (1, 2, 5)]
@@ -94,7 +94,7 @@ def test_gradients_of_filters_are_the_references(dtype, geometry):
 @needs_guards
 @pytest.mark.parametrize("side", ["before", "after"])
 @given(geometry=geometries())
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_no_byte_outside_of_the_arrays_is_touched_by_gradients_of_filters(side, geometry):
     with guarding(side) as guard:
         found = weight_grad(geometry, "f4", guard.fixed, guard.empty)
