@@ -63,6 +63,13 @@ def test_bits_depend_neither_on_threads_nor_on_blocks(geometry):
             assert_array_equal(one, other)
 
 
+def touches_nothing_else(side, call, geometry, wanted):
+    """Raise unless a call beside pages that can't be touched gives what is wanted."""
+    with guarding(side) as guard:
+        found = call(geometry, "f4", guard.fixed, guard.empty)
+    assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
 def weight_grad(geometry, dtype, into=np.asarray, empty=np.empty, threads=2):
     """The filters' gradient, of pixels in place, or of samples."""
     x, _, grad, *_ = map(into, arrays(geometry, dtype))
@@ -96,10 +103,7 @@ def test_gradients_of_filters_are_the_references(dtype, geometry):
 @given(geometry=geometries())
 @settings(max_examples=8)
 def test_no_byte_outside_of_the_arrays_is_touched_by_gradients_of_filters(side, geometry):
-    with guarding(side) as guard:
-        found = weight_grad(geometry, "f4", guard.fixed, guard.empty)
-    wanted = weight_grad_expected(geometry, "f4")
-    assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    touches_nothing_else(side, weight_grad, geometry, weight_grad_expected(geometry, "f4"))
 
 
 @st.composite
@@ -148,10 +152,7 @@ def test_pixels_are_spread_to_2_by_2(dtype, geometry):
 @given(geometry=spreading())
 @settings(max_examples=15)
 def test_no_byte_outside_of_the_arrays_is_touched_by_spreading(side, geometry):
-    with guarding(side) as guard:
-        found = spread(geometry, "f4", guard.fixed, guard.empty)
-    wanted = spread_expected(geometry, "f4")
-    assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    touches_nothing_else(side, spread, geometry, spread_expected(geometry, "f4"))
 
 
 @needs_guards

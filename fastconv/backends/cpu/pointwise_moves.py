@@ -45,6 +45,11 @@ TAPS = 4  # of a filter whose stride is its size
 DEALT = 4  # vectors of a row of neighbouring filters that are packed at a time
 
 
+def words(values: dict[int, int]) -> list[int]:
+    """A plan's words in their places, 0 where none is given."""
+    return [values.get(place, 0) for place in range(PLACES)]
+
+
 def spread_for(item: int, lanes: int) -> Any:
     """`spread` for numbers of `item` bytes in vectors of so many lanes."""
 

@@ -144,23 +144,20 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
         at.WIDTH: geometry.output_size[-1] if way == SPREAD else 0,
         at.ACROSS: across,
     }
-    workspace = shared + own * used
-    steps: list[Any] = []
-    more, tasks, taken = sampling(geometry, item)
-    if way in (SAMPLED, SCATTERED):
-        values |= {**more, at.SAMPLES if way == SAMPLED else at.SUMS: up(workspace, PAGE)}
-        workspace = up(workspace, PAGE) + taken
-    words = [values.get(place, 0) for place in range(at.PLACES)]
-    if way == SAMPLED:
-        steps.append((at.sample_body(item, lanes), words, tasks, PARTS))
+    kernel = pointwise.points_body(item, lanes, shapes.tile, shapes.rest, 1 if in_place else filters, way == SPREAD)
+    steps = [(kernel, images * blocks * shares, PARTS)]
     if not in_place:
         dealt = sum_.groups * -(-packs // at.dealt(item, lanes, filters))
-        steps.append((at.pack_body(item, lanes, filters), words, dealt, 4 if shared > 1 << 16 else 0))
-    together = 1 if in_place else filters
-    kernel = pointwise.points_body(item, lanes, shapes.tile, shapes.rest, together, way == SPREAD)
-    steps.append((kernel, words, images * blocks * shares, PARTS))
-    if way == SCATTERED:
-        steps.append((at.scatter_body(item, lanes), words, tasks, PARTS))
+        steps.insert(0, (at.pack_body(item, lanes, filters), dealt, 4 if shared > 1 << 16 else 0))
+    workspace = shared + own * used
+    if way in (SAMPLED, SCATTERED):
+        place = up(workspace, PAGE)
+        more, tasks, taken = sampling(geometry, item)
+        values |= {**more, at.SAMPLES if way == SAMPLED else at.SUMS: place}
+        workspace = place + taken
+        moving = at.sample_body(item, lanes) if way == SAMPLED else at.scatter_body(item, lanes)
+        steps.insert(0 if way == SAMPLED else len(steps), (moving, tasks, PARTS))
+    words = at.words(values)
     return Plan(
         kernel=kernel,
         tile=f"{filters} filters x {across} pixels, pixels in the vectors' lanes",
@@ -170,7 +167,7 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
         threads=used,
         parts=parts,
         no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
-        program=Program(steps, int(work)),
+        program=Program([(code, words, count, each) for code, count, each in steps], int(work)),
         by_images=way in (EVERY, SPREAD),
     )
 

@@ -74,40 +74,14 @@ def fill_planes_for(item: int, lanes: int) -> Any:
         apart, to_apart = word(plan, CHANNEL_BYTES), word(plan, STRIP_CHANNEL)
         if step == 1:
             copy_rows(
-                item,
-                lanes,
-                1,
-                spills,
-                source,
-                pitch,
-                rows,
-                before,
-                count,
-                span,
-                target,
-                to_pitch,
-                channels,
-                apart,
+                item, lanes, 1, spills, source, pitch, rows, before, count, span, target, to_pitch, channels, apart,
                 to_apart,
-            )
+            )  # fmt: skip
         elif step == 2:
             copy_rows(
-                item,
-                lanes,
-                2,
-                spills,
-                source,
-                pitch,
-                rows,
-                before,
-                count,
-                span,
-                target,
-                to_pitch,
-                channels,
-                apart,
+                item, lanes, 2, spills, source, pitch, rows, before, count, span, target, to_pitch, channels, apart,
                 to_apart,
-            )
+            )  # fmt: skip
         else:
             for channel in range(channels):
                 for j in range(rows):

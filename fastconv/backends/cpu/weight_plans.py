@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu import axes, pointwise_moves, weight_gradient
+from fastconv.backends.cpu import axes, weight_gradient
+from fastconv.backends.cpu import pointwise_moves as at
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.layout import Strip, up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes, vectors
@@ -243,10 +244,9 @@ class Layout:
         workspace = shared + thread * self.threads
         if self.samples:
             words, tasks, taken = sampling(self.samples, item)
-            words[pointwise_moves.SAMPLES] = parameters[weight_gradient.SAMPLES] = up(workspace, PAGE)
+            words[at.SAMPLES] = parameters[weight_gradient.SAMPLES] = up(workspace, PAGE)
             workspace = up(workspace, PAGE) + taken
-            all_words = [words.get(place, 0) for place in range(pointwise_moves.PLACES)]
-            steps.insert(0, (pointwise_moves.sample_body(item, self.lanes), all_words, tasks, 4))
+            steps.insert(0, (at.sample_body(item, self.lanes), at.words(words), tasks, 4))
         program = Program(steps, int(self.cycles))
         kept = (table, *strip.residues)
         return WeightPlan(sums, form, self.tasks, self.chunks, workspace, self.threads, program, kept)
