@@ -288,7 +288,6 @@ def _processor(found: dict[str, Any]) -> dict[str, str]:
         "processor": found["processor"],
         "vector width": f"{bits} bits, {bits // 32} float32",
         "threads": f"{found['threads']} of {threads.available()} processors",
-        "threading layer": found["threading_layer"],
         "processor caches": ", ".join(caches) or "unknown",
         "kernel cache": _kernel_cache(found),
     }

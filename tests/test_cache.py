@@ -113,9 +113,9 @@ def test_code_that_is_edited_is_another_function():
 def test_every_process_finds_the_same_names():
     code = (
         "import hashlib\n"
-        "from fastconv.backends.cpu import activation, kernels, native\n"
+        "from fastconv.backends.cpu import activation, kernels, native, programs, team\n"
         "from fastconv.backends.cpu.identity import identity\n"
-        "found = [identity(d) for d in (native.spread, native.run_parallel, kernels.on_threads)]\n"
+        "found = [identity(d) for d in (team.work, programs.run_steps, kernels.run_kernel)]\n"
         "found.append(identity(activation.map_gelu_grad.function))\n"
         "print(hashlib.sha256(repr(found).encode()).hexdigest())"
     )
@@ -276,9 +276,9 @@ def test_processes_that_compile_at_once(tmp_path):
     code = (
         "import logging, sys; logging.basicConfig(stream=sys.stdout); logging.getLogger('fastconv').setLevel(10)\n"
         "import numpy as np, fastconv.functional as F\n"
-        "from fastconv.backends.cpu import native\n"
+        "from fastconv.backends.cpu import programs\n"
         "y = F.relu(np.arange(-3.0, 3.0))\n"
-        "print(y.tolist(), sum(native.run_serial._cache_hits.values()))"
+        "print(y.tolist(), sum(programs.run_steps._cache_hits.values()))"
     )
     environment = {"FASTCONV_CACHE_DIR": str(tmp_path)}
     for run in [python(code, **environment) for _ in range(2)]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from fastconv.backends.cpu import kernels, native
-from fastconv.backends.cpu.native import Program, body, set_word, word
+from fastconv.backends.cpu import kernels, native, programs
+from fastconv.backends.cpu.native import body, set_word, word
+from fastconv.backends.cpu.programs import Program
 
 
 @body
@@ -27,7 +28,7 @@ def add_or_double(plan, arrays, first, end, thread):
 @body
 def tell_addresses(plan, arrays, first, end, thread):
     """out[i] = the call's address i."""
-    for i in range(native.ADDRESSES):
+    for i in range(programs.ADDRESSES):
         set_word(word(arrays, 0), i, word(arrays, i))
 
 
@@ -51,14 +52,14 @@ def test_threads_have_numbers_of_their_own():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_addresses_reach_the_body(threads):
-    out, other = np.empty(native.ADDRESSES, np.int64), np.empty(3, np.float32)
+    out, other = np.empty(programs.ADDRESSES, np.int64), np.empty(3, np.float32)
     program = Program([(tell_addresses, [], 1, 1)], 1)
     program(threads, out.ctypes.data, 5, 0, -7)
     assert out.tolist() == [out.ctypes.data, 5, 0, -7, 0, 0, 0, 0]
     program.on(threads, out, None, other, other[1:], out[::-1])
     assert out.tolist() == [
         *(out.ctypes.data, 0, other.ctypes.data, other.ctypes.data + 4),
-        *(out.ctypes.data + 8 * (native.ADDRESSES - 1), 0, 0, 0),
+        *(out.ctypes.data + 8 * (programs.ADDRESSES - 1), 0, 0, 0),
     ]
 
 

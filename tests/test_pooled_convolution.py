@@ -17,10 +17,10 @@ import fastconv as fc
 import fastconv.functional as F
 from fastconv.backends.cpu import machine, pooled_convolution, pooled_input_gradient, pooled_weight_gradient
 from fastconv.backends.cpu.exponentials import NONE, RELU, SIGMOID, TANH
-from fastconv.backends.cpu.native import Program
 from fastconv.backends.cpu.pooled_convolution import Images, empty_codes, forward
 from fastconv.backends.cpu.pooled_input_gradient import input_grad
 from fastconv.backends.cpu.pooled_weight_gradient import weight_grad
+from fastconv.backends.cpu.programs import Program
 
 # Of the largest number of a result: sums of at most some thousand products of standard normals.
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}

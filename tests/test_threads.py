@@ -150,14 +150,19 @@ def test_every_threading_layer_survives(layer):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_child_of_a_process_without_threads_has_its_own():
-    code = WORK + (
-        "import fastconv.backends.cpu.launching as launching\n"
+def test_a_forked_child_has_threads_of_its_own():
+    code = (
+        "import os, warnings; warnings.simplefilter('ignore')\n"
+        "import numpy as np, fastconv as fc, fastconv.functional as F\n"
+        "from fastconv.backends.cpu import launching\n"
+        "fc.set_num_threads(2); x = np.linspace(-1, 1, 100_000); y = F.tanh(x); parents = launching._team\n"
         "child = os.fork()\n"
-        "if not child: os._exit(launching.start() not in ('omp', 'tbb', 'workqueue') or launching._mode == 3)\n"
-        "print(os.waitpid(child, 0)[1])"
+        "if not child:\n"
+        "    fine = launching._team.size == 1 and np.array_equal(F.tanh(x), y) and launching._team.size == 2\n"
+        "    os._exit(0 if fine else 1)\n"
+        "print(os.waitpid(child, 0)[1], parents.size, launching._team is parents)"
     )
-    assert python(code).stdout.strip() == "0"
+    assert python(code, NUMBA_NUM_THREADS="2").stdout.strip() == "0 2 True"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

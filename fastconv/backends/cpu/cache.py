@@ -143,8 +143,6 @@ class Store(caching._Cache):  # type: ignore[misc]
             checked, data = content[:32], content[32:]
             if hashlib.sha256(data).digest() != checked:
                 raise ValueError("its file is damaged")
-            if any(name in data for name in (b"get_num_threads", b"set_num_threads", b"get_thread_id")):
-                numba.get_num_threads()  # defines both: without them a loaded function aborts the process
             return compiler.CompileResult._rebuild(context, *pickle.loads(data))
         except FileNotFoundError:
             pass

@@ -15,6 +15,7 @@ from fastconv import threads
 from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.kernels import SMALL
 from fastconv.backends.cpu.native import word
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.steps import Step
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 from fastconv.typing import Array, Shape
@@ -44,9 +45,9 @@ def channel_sum_steps(x: Array, y: Array) -> list[Step]:
 
 
 @lru_cache(maxsize=1024)
-def program(shape: Shape, item: int) -> native.Program:
+def program(shape: Shape, item: int) -> Program:
     """Both steps."""
-    return native.Program(bodies(shape, item), prod(shape))
+    return Program(bodies(shape, item), prod(shape))
 
 
 def bodies(shape: Shape, item: int) -> list[tuple[Any, list[int], int, int]]:

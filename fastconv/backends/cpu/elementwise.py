@@ -14,6 +14,7 @@ import numpy as np
 
 from fastconv import threads
 from fastconv.backends.cpu import machine, native, outputs
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.steps import Step
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 from fastconv.typing import Array
@@ -71,9 +72,9 @@ class Mapping:
         """The body for numbers of so many bytes."""
         return map_body(self.formula, self.arrays, self.numbers, item, machine.vectors().lanes(item))
 
-    def _program(self, item: int, count: int) -> native.Program:
+    def _program(self, item: int, count: int) -> Program:
         parameters, tasks = divided(count, 0)
-        return native.Program([(self.body(item), parameters, tasks, PARTS)], count)
+        return Program([(self.body(item), parameters, tasks, PARTS)], count)
 
 
 def mapping(*, numbers: int = 0, small: int = SLOW) -> Callable[[Formula], Mapping]:

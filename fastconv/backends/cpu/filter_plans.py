@@ -15,7 +15,8 @@ from fastconv.backends.cpu.filter_rows import BEFORE, CONSTANT, EXTENT, PLACES, 
 from fastconv.backends.cpu.filter_stages import Doubt, Grid, Stage
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, cache_bytes
-from fastconv.backends.cpu.native import Program, code
+from fastconv.backends.cpu.native import code
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.sure_rows import SPACE, giving_surely
 from fastconv.typing import Array
 

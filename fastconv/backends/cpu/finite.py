@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.moves import flag_unless_finite
+from fastconv.backends.cpu.programs import Program
 from fastconv.typing import Array
 
 SINGLE, SCALE = 4, 79  # a float32 times 2^79 is infinite from 2^49 on: sums of products of lesser ones are not
@@ -36,10 +37,10 @@ def finite_body(item: int, lanes: int) -> Any:
 
 
 @functools.lru_cache(maxsize=1024)
-def program(count: int, item: int) -> native.Program:
+def program(count: int, item: int) -> Program:
     """The program for so many numbers."""
     body = finite_body(item, machine.vectors().lanes(item))
-    return native.Program([(body, (count,), -(-count // PIECE), 8)], count)
+    return Program([(body, (count,), -(-count // PIECE), 8)], count)
 
 
 def all_finite(array: Array, threads: int) -> bool:

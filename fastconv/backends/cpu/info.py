@@ -11,14 +11,13 @@ from fastconv.backends.cpu import cache, launching, machine
 
 
 def describe() -> dict[str, Any]:
-    """What `fastconv info` shows of the processor; it starts Numba's threads, and compiles nothing."""
-    layer, folder = launching.start(), cache.folder()
+    """What `fastconv info` shows of the processor; it compiles nothing."""
+    folder = cache.folder()
     return {
         "processor": llvmlite.binding.get_host_cpu_name(),
         "vector_bits": machine.vectors().bits,
         "processor_caches": machine.processor_caches(),
         "threads": min(threads.get_num_threads(), launching.LIMIT),
-        "threading_layer": layer,
         "kernel_cache": None if folder is None else str(folder),
         "kernel_cache_bytes": 0 if folder is None else cache.size(folder),
         "numba": numba.__version__,

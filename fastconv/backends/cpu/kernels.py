@@ -19,20 +19,19 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from fastconv import threads
-from fastconv.backends.cpu import launching
+from fastconv.backends.cpu.launching import launch
 from fastconv.backends.cpu.native import (
     DATA,
     I64,
     LONG,
     SHAPE,
     STRIDES,
-    UNUSED,
     body,
-    call,
     code,
     on_stack,
-    share_out,
 )  # fmt: skip
+from fastconv.backends.cpu.programs import UNUSED
+from fastconv.backends.cpu.team import share_out
 
 # What LLVM may do with floating-point arithmetic. No "nnan" and no "ninf": NaN and infinity travel as IEEE says. And no
 # "reassoc" but where sums must become vectors, so that expressions are computed in the order they are written in.
@@ -72,7 +71,7 @@ class Kernel:
         key = tuple(kinds)
         address = self.codes.get(key) or self.compile(key)
         wanted = threads.get_num_threads() if size >= SMALL and tasks > 1 else 1
-        launching.launch(on_threads, on_this_thread, wanted, address, tasks, PARTS, *places, *UNUSED[len(places)])
+        launch(run_kernel, wanted, address, tasks, PARTS, *places, *UNUSED[len(places)])
 
     def compile(self, kinds: tuple[int, ...]) -> int:
         """The address of the code for such arguments."""
@@ -145,14 +144,7 @@ def _argument(context: Any, builder: Any, kind: Any, place: Any) -> Any:
 
 
 @body
-def on_threads(threads, kernel, tasks, parts, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
-    """All tasks of a body, which needs no plan, on threads."""
+def run_kernel(team, threads, kernel, tasks, parts, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
+    """All tasks of a body, which needs no plan."""
     arrays = on_stack(a, b, c, d, e, f, g, h)
-    share_out(kernel, arrays, arrays, tasks, parts, threads)
-
-
-@body
-def on_this_thread(threads, kernel, tasks, parts, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
-    """All tasks of a body, which needs no plan, on this thread."""
-    arrays = on_stack(a, b, c, d, e, f, g, h)
-    call(kernel, arrays, arrays, 0, tasks, 0)
+    share_out(team, threads, kernel, arrays, arrays, tasks, parts)

@@ -1,55 +1,95 @@
-"""Launching compiled code on Numba's threads where that is safe, and on this one where it is not.
+"""Launching compiled code on a team of threads, which grows when more are wanted.
 
-- A child made by `fork` has no threads: Numba kills one that launches on GNU OpenMP's, and what another thread was
-  launching or compiling is not there to end it. So a child of a process whose threads had started computes without,
-  and no fork happens while code is compiled.
-- The `workqueue` threading layer aborts the process when two threads launch at once, or one from within a launch; its
-  own workers are threads that Python did not start.
+A child made by `fork` has none of its parent's threads: it has a team of its own. What another thread was compiling is
+not there to end it, either, so no fork happens while code is compiled.
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
+import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 
-import numba
+import numpy as np
 from numba import config
 from numba.core.compiler_lock import global_compiler_lock
 
+from fastconv.backends.cpu import team as t
+from fastconv.backends.cpu.native import address, code
+
+log = logging.getLogger("fastconv")
+
 LIMIT: int = config.NUMBA_NUM_THREADS
-UNKNOWN, FREE, GUARDED, SERIAL = range(4)  # launches go: not known yet, at any time, one at a time, never
+APART = 128  # bytes of which the team's words are a multiple: two lines, which some processors load together
+PATIENCE = 1.0  # seconds that the end of the process waits for a thread that computes
 
-_mode = UNKNOWN
-_turn = threading.Lock()
-
-
-def launch(parallel: Callable[..., None], serial: Callable[..., None], threads: int, *args: int) -> None:
-    """`parallel(threads, *args)` where there are threads and that is safe, else its twin `serial(1, *args)`."""
-    if _mode == FREE and threads > 1:
-        return parallel(threads if threads < LIMIT else LIMIT, *args)
-    if threads < 2 or LIMIT < 2 or _mode == SERIAL:
-        return serial(1, *args)
-    if _mode == UNKNOWN:
-        start()
-        return launch(parallel, serial, threads, *args)
-    turn = _turn  # a child that is made meanwhile has another
-    if isinstance(threading.current_thread(), threading._DummyThread) or not turn.acquire(blocking=False):
-        return serial(1, *args)
-    try:
-        return parallel(min(threads, LIMIT), *args)
-    finally:
-        turn.release()
+_api = ctypes.pythonapi
+_allocate, _acquire, _release = _api.PyThread_allocate_lock, _api.PyThread_acquire_lock, _api.PyThread_release_lock
+_allocate.restype, _release.restype = ctypes.c_void_p, None
+_acquire.argtypes, _release.argtypes = [ctypes.c_void_p, ctypes.c_int], [ctypes.c_void_p]
+if sys.platform == "win32":
+    _give_way = ctypes.WinDLL("kernel32").SwitchToThread
+else:
+    _give_way = ctypes.CDLL(None).sched_yield
 
 
-def start() -> str:
-    """The name of Numba's threading layer, which the first call chooses and starts, for good."""
-    global _mode
-    numba.get_num_threads()
-    layer = str(numba.threading_layer())
-    if _mode == UNKNOWN:
-        _mode = GUARDED if layer == "workqueue" else FREE
-    return layer
+class Team:
+    """Threads that wait for jobs, and the words that they share with whoever launches, who is one of them."""
+
+    def __init__(self) -> None:
+        memory = np.zeros(t.FIRST + t.SPAN * LIMIT + APART // 8, np.int64)
+        self.words = memory[-address(memory) % APART // 8 :]
+        self.address, self.size, self.most = address(self.words), 1, LIMIT
+        self._threads: list[threading.Thread] = []
+        self._growing = threading.Lock()
+        for place, function in ((t.YIELD, _give_way), (t.ACQUIRE, _acquire), (t.RELEASE, _release)):
+            self.words[place] = ctypes.cast(function, ctypes.c_void_p).value or 0
+
+    def grow(self, size: int) -> None:
+        """Have so many threads, unless all is over."""
+        code(t.work)  # compiled, or loaded, here rather than in a thread
+        with self._growing:
+            while self.size < min(size, self.most) and not self.words[t.OVER]:
+                lock, arguments = _allocate(), (self.address, self.size, 0, 0, 0)
+                _acquire(lock, 1)
+                self.words[t.FIRST + t.SPAN * (self.size - 1) + t.LOCK] = lock
+                thread = threading.Thread(target=t.work, args=arguments, name=f"fastconv {self.size}", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as problem:
+                    self.most = self.size
+                    log.info("%d threads are all that there are: %s", self.size, problem)
+                    return
+                self._threads.append(thread)
+                self.size += 1
+
+    def dismiss(self) -> None:
+        """End the threads, while there is the code that they run."""
+        with self._growing:
+            self.words[t.OVER] = 1
+            self.size = self.most = 1
+            for number, thread in enumerate(self._threads):
+                sleeps, lock = self.words[t.FIRST + t.SPAN * number :][[t.SLEEPS, t.LOCK]].tolist()
+                if sleeps:
+                    _release(lock)
+                thread.join(PATIENCE)
+
+
+_team = Team()
+
+
+def launch(run: Callable[..., None], threads: int, *args: int) -> None:
+    """`run(team, threads, *args)`, which shares its work out among so many threads, or all that there are."""
+    team = _team
+    if threads > team.size:
+        if team.size < team.most:
+            team.grow(threads)
+        threads = min(threads, team.size)
+    run(team.address, threads, *args)
 
 
 def _before_fork() -> None:
@@ -61,15 +101,11 @@ def _after_fork() -> None:
 
 
 def _in_child() -> None:
-    global _mode, _turn
+    global _team
     global_compiler_lock.release()
-    _turn = threading.Lock()
-    try:
-        numba.threading_layer()
-    except ValueError:  # none was started: the child starts its own
-        return
-    _mode = SERIAL
+    _team = Team()
 
 
+atexit.register(lambda: _team.dismiss())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

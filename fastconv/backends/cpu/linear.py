@@ -14,7 +14,7 @@ import numpy as np
 from fastconv import threads
 from fastconv.backends.cpu import products, workspace
 from fastconv.backends.cpu.machine import cache_bytes, vectors
-from fastconv.backends.cpu.native import Program
+from fastconv.backends.cpu.programs import Program
 from fastconv.typing import Array
 
 SMALL = 100_000  # multiply-adds, or numbers that are read, below which one thread is faster

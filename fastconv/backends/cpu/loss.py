@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import loss_steps, native, outputs
+from fastconv.backends.cpu import loss_steps, outputs
 from fastconv.backends.cpu.activation import BLOCK, blocks, log_softmax, log_softmax_input_grad
 from fastconv.backends.cpu.elementwise import PIECE, SLOW, Mapping
 from fastconv.backends.cpu.kernels import kernel
@@ -26,6 +26,7 @@ from fastconv.backends.cpu.loss_steps import (
     WEIGHTED_ENTROPIES,
     Pair,
 )
+from fastconv.backends.cpu.programs import Program
 from fastconv.typing import Array, Shape
 
 IEEE = np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
@@ -161,15 +162,15 @@ def _rows(x: Array, target: Array, ignored: int, scale: float, grad_x: Array | N
 
 
 @functools.lru_cache(maxsize=1024)
-def entropy_program(item: int, rows: int, classes: int, ignored: int, gradient: int) -> native.Program:
+def entropy_program(item: int, rows: int, classes: int, ignored: int, gradient: int) -> Program:
     """The program of `_rows`."""
-    return native.Program(loss_steps.entropy_plans(item, rows, classes, ignored, gradient), rows * classes)
+    return Program(loss_steps.entropy_plans(item, rows, classes, ignored, gradient), rows * classes)
 
 
 @functools.lru_cache(maxsize=1024)
-def pair_program(pair: Pair, item: int, count: int) -> native.Program:
+def pair_program(pair: Pair, item: int, count: int) -> Program:
     """The program of a loss of so many numbers."""
-    return native.Program(loss_steps.pair_plans(pair, item, count, 0), count)
+    return Program(loss_steps.pair_plans(pair, item, count, 0), count)
 
 
 @functools.cache

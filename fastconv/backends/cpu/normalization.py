@@ -28,6 +28,7 @@ from fastconv.backends.cpu.channel_moments import (
     weight_gradient,
 )
 from fastconv.backends.cpu.kernels import SMALL
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.steps import Step
 from fastconv.typing import Array, Shape
 
@@ -225,28 +226,28 @@ def _step(name: str, body: Any, shape: Shape, item: int, stages: int, arrays: An
 
 
 @lru_cache(maxsize=1024)
-def forward_program(shape: Shape, item: int, stages: int) -> native.Program:
+def forward_program(shape: Shape, item: int, stages: int) -> Program:
     """The stages, one after another where there are chunks."""
     return _program(forward_body(item, machine.vectors().lanes(item), 0), shape, item, stages)
 
 
 @lru_cache(maxsize=1024)
-def backward_program(shape: Shape, item: int, stages: int) -> native.Program:
+def backward_program(shape: Shape, item: int, stages: int) -> Program:
     """The stages, one after another where there are chunks."""
     return _program(backward_body(item, machine.vectors().lanes(item), 0), shape, item, stages)
 
 
-def _program(body: Any, shape: Shape, item: int, stages: int) -> native.Program:
+def _program(body: Any, shape: Shape, item: int, stages: int) -> Program:
     apart = chunks_of(shape) > 1
     several = [stage for stage in (SUMS, FINISH, ROWS) if stages & stage] if apart else [stages]
     steps = []
     for stage in several:
         parameters, tasks = _parameters(shape, item, stage, shape[0] if stage == ROWS else 0)
         steps.append((body, parameters, tasks, 4 if stage != FINISH else 0))
-    return native.Program(steps, shape[0] * shape[1] * shape[2])
+    return Program(steps, shape[0] * shape[1] * shape[2])
 
 
-def run(program: native.Program, *arrays: Array | None) -> None:
+def run(program: Program, *arrays: Array | None) -> None:
     """Run it, with threads where that is worth it."""
     program.on(threads.get_num_threads() if program.work >= SMALL else 1, *arrays)
 

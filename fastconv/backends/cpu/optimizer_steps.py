@@ -12,6 +12,7 @@ from typing import Any
 
 from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.elementwise import PARTS, PIECE
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.steps import Step
 from fastconv.backends.cpu.vectors import I64, Emit, Value, instruction
 from fastconv.typing import Array
@@ -81,11 +82,11 @@ def pieces(sizes: Sequence[int], kinds: int) -> list[int]:
 
 
 @functools.lru_cache(maxsize=1024)
-def program(body: Callable[[int, int], Any], item: int, kinds: int, count: int) -> native.Program:
+def program(body: Callable[[int, int], Any], item: int, kinds: int, count: int) -> Program:
     """The program for one parameter of so many numbers: numbers, the parameter, and its other arrays."""
     table = pieces([count], kinds)
     made = body(item, machine.vectors().lanes(item))
-    return native.Program([(made, table, len(table) // 3, PARTS)], count)
+    return Program([(made, table, len(table) // 3, PARTS)], count)
 
 
 @functools.cache

@@ -14,7 +14,8 @@ from fastconv.backends.cpu import direct, machine
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.layout import Strip, up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes
-from fastconv.backends.cpu.native import Program, code
+from fastconv.backends.cpu.native import code
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.tile_choice import FETCHED, PACKED, Sum, Tile, best_tile, cut_of, described
 from fastconv.geometry import Convolution
 from fastconv.typing import Array

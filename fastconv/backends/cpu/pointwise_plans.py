@@ -14,8 +14,8 @@ from fastconv.backends.cpu import pointwise
 from fastconv.backends.cpu import pointwise_moves as at
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes, vectors
-from fastconv.backends.cpu.native import Program
 from fastconv.backends.cpu.plans import SMALL
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.tile_choice import ARITHMETIC, ENDS, IDLE, LOADS, PACK, PACKED, Sum, described
 from fastconv.geometry import Convolution
 from fastconv.typing import Array

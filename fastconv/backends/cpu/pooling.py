@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import machine, native, outputs, plane_means
+from fastconv.backends.cpu import machine, outputs, plane_means
 from fastconv.backends.cpu import pooling_rows as rows
 from fastconv.backends.cpu import pooling_spread as spread
 from fastconv.backends.cpu import pooling_winners as winners
 from fastconv.backends.cpu import windows as w
 from fastconv.backends.cpu.kernels import SMALL, kernel
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.steps import Step
 from fastconv.geometry import Pooling
 from fastconv.typing import Array, Shape
@@ -36,7 +37,7 @@ class Plan(NamedTuple):
     parameters: tuple[int, ...]
     table: Array | None
     tasks: int
-    program: native.Program
+    program: Program
 
     def run(self, *arrays: Array | None) -> None:
         """Run it on these arrays, with threads where that is worth it."""
@@ -53,7 +54,7 @@ class Plan(NamedTuple):
 
 def planned(body: Any, parameters: tuple[int, ...], table: Array | None, tasks: int, work: int) -> Plan:
     """A plan and its program; `work` counts the numbers moved."""
-    return Plan(body, parameters, table, tasks, native.Program([(body, parameters, tasks, 4)], work))
+    return Plan(body, parameters, table, tasks, Program([(body, parameters, tasks, 4)], work))
 
 
 def max_pool(x: Array, geometry: Pooling, with_indices: bool = True) -> tuple[Array, Array | None]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cpu.machine import LINE, host_vectors
-from fastconv.backends.cpu.native import Program, address, body, word
+from fastconv.backends.cpu.native import address, body, word
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.vectors import Emit, instruction
 
 CHAINS = 24  # independent sums at most: the latency of a multiply-add times the units that do it, and some more

@@ -15,6 +15,7 @@ from typing import Any
 from fastconv import threads
 from fastconv.backends.cpu import exponentials, machine, native, outputs
 from fastconv.backends.cpu.elementwise import PARTS, SLOW
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.vectors import I32, Emit, Value, instruction
 from fastconv.typing import Array
 
@@ -51,12 +52,12 @@ def _along(kind: int, dim: int, x: Array, y: Array | None = None) -> Array:
 
 
 @functools.lru_cache(maxsize=1024)
-def program(kind: int, item: int, before: int, along: int, after: int) -> native.Program:
+def program(kind: int, item: int, before: int, along: int, after: int) -> Program:
     """The program for an array of (before, along, after) numbers."""
     lanes = machine.vectors().lanes(item)
     body = row_body(kind, int(after > 1), item, lanes)
     strips = -(-after // lanes)
-    return native.Program([(body, (along, after, strips), before * strips, PARTS)], before * along * after)
+    return Program([(body, (along, after, strips), before * strips, PARTS)], before * along * after)
 
 
 @functools.cache

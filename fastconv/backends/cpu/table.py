@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.backends.cpu import launching
 from fastconv.backends.cpu.kernels import AXES, INT, Kernel
-from fastconv.backends.cpu.native import Program, address, body, call, code, set_word, share_out, word
+from fastconv.backends.cpu.launching import launch
+from fastconv.backends.cpu.native import address, body, call, code, set_word, word
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.steps import Step
+from fastconv.backends.cpu.team import share_out
 from fastconv.typing import Array
 
 ROW = 6  # words: code, plan, arrays, tasks, parts, the condition's address (0: none)
@@ -41,25 +43,14 @@ def cleared(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
 
 
 @body
-def table_parallel(threads, table, rows):  # type: ignore[no-untyped-def]
-    """The rows of a table in order, on threads."""
+def run_table(team, threads, table, rows):  # type: ignore[no-untyped-def]
+    """The rows of a table in order."""
     for row in range(table, table + 8 * ROW * rows, 8 * ROW):
         condition = word(row, CONDITION)
         if condition == 0 or word(condition, 0) != 0:
-            tasks, parts = word(row, TASKS), word(row, PARTS)
-            if parts > 0 and tasks > 1:
-                share_out(word(row, CODE), word(row, PLAN), word(row, ARRAYS), tasks, parts, threads)
-            else:
-                call(word(row, CODE), word(row, PLAN), word(row, ARRAYS), 0, tasks, 0)
-
-
-@body
-def table_serial(threads, table, rows):  # type: ignore[no-untyped-def]
-    """The rows of a table in order, on this thread."""
-    for row in range(table, table + 8 * ROW * rows, 8 * ROW):
-        condition = word(row, CONDITION)
-        if condition == 0 or word(condition, 0) != 0:
-            call(word(row, CODE), word(row, PLAN), word(row, ARRAYS), 0, word(row, TASKS), 0)
+            share_out(
+                team, threads, word(row, CODE), word(row, PLAN), word(row, ARRAYS), word(row, TASKS), word(row, PARTS)
+            )
 
 
 def block(places: Sequence[int]) -> Array:
@@ -210,13 +201,13 @@ class Table:
             if callable(segment):
                 segment()
             else:
-                launching.launch(table_parallel, table_serial, threads, *segment)
+                launch(run_table, threads, *segment)
 
     def step(self, index: int) -> None:
         """Run one of the steps of `profiled` alone."""
         row = self.profiled[index]
         if isinstance(row, Row):
-            launching.launch(table_parallel, table_serial, self.threads, address(self.table) + self._places[index], 1)
+            launch(run_table, self.threads, address(self.table) + self._places[index], 1)
         else:
             row()
 

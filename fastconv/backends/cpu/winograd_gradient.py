@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.moves import flag_unless_finite
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.winograd_blocks import input_loop, loop, padded, strip_loop
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
@@ -234,7 +235,7 @@ class Plan:
     """How a weight gradient is computed: its loops' layout and its program."""
 
     sizes: Layout
-    program: native.Program
+    program: Program
 
     def workspace(self, threads: int) -> int:
         """Bytes for so many threads."""
@@ -303,4 +304,4 @@ def plan(geometry: Convolution) -> Plan:
     steps = [(blocks_body(lanes, registers), sizes, groups * b.c_blocks * b.o_blocks * b.parts, 8)]
     if b.parts > 1:
         steps.append((parts_body(lanes), sizes, -(-numbers // PIECE), 2))
-    return Plan(sizes, native.Program(steps, b.items * b.run * PRODUCTS * groups * channels * filters))
+    return Plan(sizes, Program(steps, b.items * b.run * PRODUCTS * groups * channels * filters))

@@ -6,9 +6,10 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from fastconv.backends.cpu import machine, native, winograd_gradient
+from fastconv.backends.cpu import machine, winograd_gradient
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE
+from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.winograd_blocks import Layout, padded
 from fastconv.backends.cpu.winograd_bodies import CHANNELS, blocks_body, filters_body, inputs_body, tiles_body
 from fastconv.backends.cpu.winograd_tiles import FLOAT
@@ -60,7 +61,7 @@ class Plan:
     """How a pass is computed: its loops' layout, its program, and its workspace for the plan's threads."""
 
     sizes: Layout
-    program: native.Program
+    program: Program
     workspace: int  # bytes
     by_filters: bool
 
@@ -106,7 +107,7 @@ def plan(task: Problem, threads: int, m: int, kept: bool) -> Plan:
     by_filters = items * run <= TILES
     blocks = -(-items * run // TILES) if by_filters else block_count(task, threads, m)
     sizes, workspace = laid_out(task, m, (items, blocks), by_filters, kept, threads)
-    return Plan(sizes, native.Program(steps(task, sizes, m, by_filters, kept), work(task, m)), workspace, by_filters)
+    return Plan(sizes, Program(steps(task, sizes, m, by_filters, kept), work(task, m)), workspace, by_filters)
 
 
 def laid_out(
@@ -164,7 +165,7 @@ def filters_plan(task: Problem, m: int, threads: int) -> tuple[Plan, int]:
     """The plan that only transforms the filters, and how many bytes they become."""
     sizes, workspace = laid_out(task, m, (1, 1), False, True, threads)
     pairs = task.groups * task.filters * task.channels
-    program = native.Program([filter_step(task, sizes, m)], pairs * (m + 2) ** 2)
+    program = Program([filter_step(task, sizes, m)], pairs * (m + 2) ** 2)
     return Plan(sizes, program, workspace, False), filter_sizes(task, m, task.channels)[1]
 
 
