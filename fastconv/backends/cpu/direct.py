@@ -19,6 +19,7 @@ from fastconv.backends.cpu.moves import (
     flag_unless_finite,
     gather,
     store_turned,
+    turn_apart,
     turn_block,
     will_pass,
     will_store,
@@ -268,9 +269,12 @@ def check_body(item: int, lanes: int) -> Any:
     return check
 
 
-# A packing plan's words.
+NEXT_ROWS = 2  # how many rows of weights are fetched before they are packed
+
+# A packing plan's words: of the weights, and of the panels; for the taps of all rows of weights where in a panel they
+# belong, 0 if that is the order in which they lie.
 PACK_PANELS, PACK_FILTERS, PACK_GROUP, PACK_STEP, PACK_PANEL_BYTES, PACK_BIAS_STEP, PACK_PHASES = range(7)
-PACK_TABLE, PACK_RUN, PACK_FLAG, PACK_NUMBERS = range(7, 11)
+PACK_TABLE, PACK_FLAG, PACK_NUMBERS, PACK_PLACES, PACK_ROWS, PACK_ROW_TAPS, PACK_ROW_STEP = range(7, 14)
 
 
 @cache
@@ -279,30 +283,28 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
     width = lanes * item
 
     @njit
-    def pack_taps(weights, step, filters, places, taps, run, target):  # type: ignore[no-untyped-def]
-        """The weights of one vector of filters; where `run` neighbouring taps are neighbours in memory, in squares."""
-        if step == item:  # neighbours in memory
-            for k in range(taps):
-                copy_lanes(item, lanes, weights + word(places, 2 * k + 1), filters, target + k * vectors * width)
-            return
-        if run < lanes // 2:
-            for k in range(taps):
-                gather(item, lanes, weights + word(places, 2 * k + 1), step, filters, target + k * vectors * width)
-            return
-        for begin in range(0, taps, run):
-            for k in range(begin, min(taps, begin + run), lanes):
-                count = min(lanes, begin + run - k)
-                turn_block(
-                    item,
-                    lanes,
-                    weights + word(places, 2 * k + 1),
-                    step,
-                    filters,
-                    count,
-                    target + k * vectors * width,
-                    vectors * width,
-                    lanes,
-                )
+    def pack_taps(weights, step, filters, taps, target):  # type: ignore[no-untyped-def]
+        """The weights of a vector of filters, whose taps are neighbours in memory and in the panel, in squares."""
+        for k in range(0, taps, lanes):
+            from_, count = weights + k * item, min(lanes, taps - k)
+            turn_block(item, lanes, from_, step, filters, count, target + k * vectors * width, vectors * width, lanes)
+
+    @njit
+    def pack_apart(plan, weights, filters, panel):  # type: ignore[no-untyped-def]
+        """The weights of so many filters in the order in which they lie, each to its place in the panel."""
+        taps, step, rows = word(plan, PACK_ROW_TAPS), word(plan, PACK_STEP), word(plan, PACK_ROWS)
+        lines = (filters * step + LINE - 1) // LINE if rows > 1 else 0
+        for row in range(rows):
+            source, places = weights + row * word(plan, PACK_ROW_STEP), word(plan, PACK_PLACES) + 8 * row * taps
+            will_pass(item, lanes, source + NEXT_ROWS * word(plan, PACK_ROW_STEP), lines)  # they are far apart
+            for v in range(vectors):
+                valid, from_ = max(0, min(lanes, filters - v * lanes)), source + v * lanes * step
+                if step == item:  # filters are neighbours, and have one tap
+                    copy_lanes(item, lanes, from_, valid, panel + v * width + word(places, 0))
+                    continue
+                for k in range(0, taps, lanes):
+                    count = min(lanes, taps - k)
+                    turn_apart(item, lanes, from_ + k * item, step, valid, count, panel + v * width, places + 8 * k)
 
     @body
     def pack(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -319,15 +321,14 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                     table = word(plan, PACK_TABLE)
                     target = panel + word(table, 4 * phase + 2) + v * width
                     gather(item, lanes, bias, word(plan, PACK_BIAS_STEP), count, target)
-                    pack_taps(
-                        weights,
-                        word(plan, PACK_STEP),
-                        count,
-                        word(table, 4 * phase + 1),
-                        word(table, 4 * phase),
-                        word(plan, PACK_RUN),
-                        target + vectors * width,
-                    )
+                    if not word(plan, PACK_PLACES):
+                        pack_taps(
+                            weights, word(plan, PACK_STEP), count, word(table, 4 * phase), target + vectors * width
+                        )
+            if word(plan, PACK_PLACES):
+                begin = number * vectors * lanes
+                weights = word(arrays, s.WEIGHT) + group * word(plan, PACK_GROUP) + begin * word(plan, PACK_STEP)
+                pack_apart(plan, weights, min(vectors * lanes, filters - begin), panel)
             if word(plan, PACK_FLAG):
                 flag_unless_finite(item, lanes, 0, panel + LINE, word(plan, PACK_NUMBERS), word(arrays, s.FLAG))
 

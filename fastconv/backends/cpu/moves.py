@@ -83,20 +83,31 @@ def clear_numbers(e: Emit, count: Value, target: Value) -> None:
     e.masked_store(e.zero, mask, target, e.b.mul(whole, e.long(width)))
 
 
-@instruction(2)
-def fill_numbers(e: Emit, number: Value, count: Value, target: Value) -> None:
-    """target[j] = the number at an address, for j < count."""
-    value = e.splat(e.number(number))
-    e.each(count, lambda place, mask: e.masked_store(value, mask, target, place))
+@instruction(3)
+def fill_numbers(e: Emit, spills: int, number: Value, count: Value, target: Value) -> None:
+    """target[j] = the number at an address, for j < count; where it `spills`, also for the rest of the last vector."""
+    value, width = e.splat(e.number(number)), e.lanes * e.item
+
+    def step(index: Value, _: list[Value]) -> list[Value]:
+        e.store(value, target, e.b.mul(index, e.long(width)))
+        return []
+
+    if spills:
+        e.loop(e.b.sdiv(e.at(count, e.lanes - 1), e.long(e.lanes)), [], step)
+    else:
+        e.each(count, lambda place, mask: e.masked_store(value, mask, target, place))
 
 
-@instruction(2)
-def copy_spread(e: Emit, source: Value, number: Value, count: Value, target: Value) -> None:
-    """target[2 j] = source[j], target[2 j + 1] = the number at an address, for so many numbers of the target."""
+@instruction(3)
+def copy_spread(e: Emit, spills: int, source: Value, number: Value, count: Value, target: Value) -> None:
+    """target[2 j] = source[j], target[2 j + 1] = the number at an address, for so many numbers of the target.
+
+    Where it `spills`, the last two vectors are read and stored whole.
+    """
     width, twice = e.lanes * e.item, 2 * e.lanes
     between = e.splat(e.number(number))
     halves = [[lane for j in range(h * e.lanes // 2, (h + 1) * e.lanes // 2) for lane in (j, e.lanes)] for h in (0, 1)]
-    whole = e.b.sdiv(count, e.long(twice))
+    whole = e.b.sdiv(e.at(count, twice - 1) if spills else count, e.long(twice))
 
     def step(index: Value, _: list[Value]) -> list[Value]:
         numbers, place = e.load(source, e.b.mul(index, e.long(width))), e.b.mul(index, e.long(2 * width))
@@ -105,6 +116,8 @@ def copy_spread(e: Emit, source: Value, number: Value, count: Value, target: Val
         return []
 
     e.loop(whole, [], step)
+    if spills:
+        return
     left, place = e.b.sub(count, e.b.mul(whole, e.long(twice))), e.b.mul(whole, e.long(2 * width))
     some = e.leading(e.b.ashr(e.at(left, 1), e.long(1)))
     numbers = e.masked_load(some, source, e.b.mul(whole, e.long(width)))
@@ -327,9 +340,15 @@ def turn_apart(
     None is more than the lanes.
     """
     sources = [e.at(source, (r, row_step)) for r in range(e.lanes)]
-    for c, row in enumerate(e.transposed(some_rows(e, sources, rows, columns))):
-        with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
-            e.store(row, e.at(target, e.word(places, e.long(c))))
+    found = list(enumerate(e.transposed(some_rows(e, sources, rows, columns))))
+    with e.b.if_else(e.b.icmp_signed("==", columns, e.long(e.lanes)), likely=True) as (all_of_them, some_of_them):
+        with all_of_them:
+            for c, row in found:
+                e.store(row, e.at(target, e.word(places, e.long(c))))
+        with some_of_them:
+            for c, row in found:
+                with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
+                    e.store(row, e.at(target, e.word(places, e.long(c))))
 
 
 def some_rows(e: Emit, places: list[Value], rows: Value, columns: Value) -> list[Value]:

@@ -29,7 +29,7 @@ PARTS = 4  # tasks of each thread, for balance
 TASK = 2000.0  # cycles of a task
 COPY = 0.5  # cycles to copy a number into a strip
 FOREIGN = 1.0  # cycles to read a packed weight, of which other threads packed most
-GATHER, AGAIN = 1.5, 1.5  # cycles that packing a weight without its neighbours takes longer; and one from far
+CHECKED = 0.3  # cycles to look at a weight that padding must not meet
 STRIP = 3 << 18  # bytes that a task may go through again and again, even if the second cache is hardly larger
 SMALL = 45_000.0  # cycles of a whole call below which one thread does it
 
@@ -86,7 +86,7 @@ class Layout:
         self.tasks = repeats * self.row_blocks * self.column_blocks * self.shares // self.run
         self.rows = greatest(sum_.axes[1].count, tile.rows, self.row_blocks)
         self.columns = greatest(sum_.axes[2].count, tile.columns, self.column_blocks)
-        self.by_rows = leaves_out and tile.kind == "filters" and self.left_out > self.scattered
+        self.by_rows = leaves_out and tile.kind == "filters" and self.left_out > self.checked
 
     def strip(self, rows: int, columns: int) -> Strip:
         """The strip of a block."""
@@ -198,10 +198,9 @@ class Layout:
         return self.cycles * (1 - seen / max(1, len(tops) * len(shifts)))
 
     @property
-    def scattered(self) -> float:
-        """Cycles that packing takes longer where a filter's weights are wanted row by row."""
-        each = GATHER * (not self.buffered) + AGAIN * self.sum.far  # whose lines are fetched for each row of taps
-        return each * self.sum.groups * self.sum.weights / self.sum.item
+    def checked(self) -> float:
+        """Cycles of looking at all weights."""
+        return CHECKED * self.sum.groups * self.sum.weights / self.sum.item
 
     def rows_of(self, shifts: Array) -> Array:
         """From which tap to which one each row of tiles sums, of taps in the order of their rows' shifts."""
@@ -217,6 +216,10 @@ class Layout:
         strip = self.strip(self.rows, self.columns)
         item, found, rows, offset = self.sum.item, [], [], LINE  # after the flag
         _, kernel_rows, kernel_columns = self.sum.kernel
+        width = self.tile.vectors * self.lanes * item
+        self.packed = np.zeros(
+            (self.sum.channels, prod(self.sum.kernel)), np.int64
+        )  # where in a panel each tap belongs
         for phase in product(deep.phases, high.phases, wide.phases):
             places, taps, shifts = [], [], []
             for (t, down), (r, right), (c, across) in product(*phase):
@@ -234,6 +237,7 @@ class Layout:
             )
             table[..., 1] = numbers * self.sum.channel_step + np.array(taps, np.int64)
             count, some = table.size // 2, 0
+            order = np.arange(count)
             if self.by_rows:
                 order = np.argsort(np.tile(shifts, (self.sum.channels, 1)), axis=None, kind="stable")
                 table = table.reshape(-1, 2)[order]
@@ -241,7 +245,9 @@ class Layout:
                 some = found[-1].ctypes.data
             found.append(np.ascontiguousarray(table))
             rows.append((count, found[-1].ctypes.data, offset, some))
-            offset += (count + 1) * self.tile.vectors * self.lanes * item
+            among = np.tile(np.array(taps, np.int64) // item, self.sum.channels)[order]
+            self.packed[np.repeat(numbers, len(taps))[order], among] = offset + np.arange(1, count + 1) * width
+            offset += (count + 1) * width
         self.panel_numbers = (offset - LINE) // item
         self.panel_bytes = up(offset, LINE) + LINE
         return np.array(rows, np.int64), found
@@ -361,7 +367,7 @@ class Layout:
             copied=0 if self.in_place else self.tasks * self.run * strip.channel * sum_.channels // item,
             no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
             program=Program(steps, int(self.cycles)),
-            kept=(*kept, *strip.residues, phases),
+            kept=(*kept, *strip.residues, phases, self.packed),
         )
 
     def panel_body(self) -> Any:
@@ -379,12 +385,13 @@ class Layout:
 
     def packing(self, phases: Array, flag: int) -> tuple[Any, list[int], int, int]:
         """The step that packs the weights."""
-        sum_, taps = self.sum, prod(self.sum.kernel)
-        run = 1
-        if not self.buffered and not self.by_rows:
-            run = taps * sum_.channels if sum_.channel_step == taps * sum_.item else taps
+        sum_, taps, rows = self.sum, prod(self.sum.kernel), self.sum.channels
+        if sum_.channel_step == taps * sum_.item:
+            taps, rows = taps * rows, 1
+        in_order = rows == 1 and not self.buffered and not self.by_rows
         parameters = [self.panels, sum_.filters, sum_.group_step, sum_.filter_step, self.panel_bytes, sum_.item]
-        parameters += [prod(self.phases), phases.ctypes.data, run, flag, self.panel_numbers]
+        parameters += [prod(self.phases), phases.ctypes.data, flag, self.panel_numbers]
+        parameters += [0 if in_order else self.packed.ctypes.data, rows, taps, sum_.channel_step]
         tasks = sum_.groups * self.panels
         parts = 4 if tasks * self.panel_bytes > 1 << 16 else 0
         return direct.pack_body(sum_.item, self.lanes, self.tile.vectors), parameters, tasks, parts

@@ -11,6 +11,7 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.moves import (
     clear_numbers,
     copy_apart,
@@ -73,6 +74,18 @@ def spread_for(item: int, lanes: int) -> Any:
 @cache
 def sample_body(item: int, lanes: int) -> Any:
     """Every so many pixels of x, one behind the other. A task is some planes."""
+    spills = int(not vectors().masks)
+
+    @njit
+    def by_two(source, pitch, rows, columns, target, last):  # type: ignore[no-untyped-def]
+        """Every second pixel of some rows; behind all but the last ones of a task there is what comes later."""
+        some = rows - 1 if last else rows
+        line = columns * item
+        copy_rows(item, lanes, 2, spills, source, pitch, some, 0, columns, columns, target, line, 1, 0, 0)
+        copy_rows(
+            item, lanes, 2, 0, source + some * pitch, pitch, rows - some, 0, columns, columns, target + some * line,
+            line, 1, 0, 0,
+        )  # fmt: skip
 
     @body
     def sample(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -81,7 +94,8 @@ def sample_body(item: int, lanes: int) -> Any:
         pitch, step = word(plan, STEPS + 1) * wide * item, word(plan, STEPS + 2)
         for task in range(first, end):
             begin = task * word(plan, TOGETHER)
-            for number in range(begin, min(begin + word(plan, TOGETHER), word(plan, PLANES))):
+            stop = min(begin + word(plan, TOGETHER), word(plan, PLANES))
+            for number in range(begin, stop):
                 for i in range(planes):
                     source = word(arrays, s.X) + (number * deep + i * word(plan, STEPS)) * high * wide * item
                     target = (number * planes + i) * rows * columns * item
@@ -90,9 +104,7 @@ def sample_body(item: int, lanes: int) -> Any:
                         for j in range(rows):
                             copy_numbers(item, lanes, source + j * pitch, columns, target + j * columns * item)
                     elif step == 2:
-                        copy_rows(
-                            item, lanes, 2, 0, source, pitch, rows, 0, columns, columns, target, columns * item, 1, 0, 0
-                        )
+                        by_two(source, pitch, rows, columns, target, number + 1 == stop and i + 1 == planes)
                     else:
                         for j in range(rows):
                             to = target + j * columns * item
@@ -104,25 +116,36 @@ def sample_body(item: int, lanes: int) -> Any:
 @cache
 def scatter_body(item: int, lanes: int) -> Any:
     """Sums as every so many pixels of y, of which the others are their channels' biases. A task is some planes."""
+    spills = int(not vectors().masks)
 
     @njit
-    def plane(plan, source, bias, target):  # type: ignore[no-untyped-def]
-        """A channel's sums among the others."""
+    def fill(bias, wide, line, end):  # type: ignore[no-untyped-def]
+        """A line of biases; they may spill into what is stored later."""
+        if spills and line + (wide + lanes) * item <= end:
+            fill_numbers(item, lanes, spills, bias, wide, line)
+        else:
+            fill_numbers(item, lanes, 0, bias, wide, line)
+
+    @njit
+    def plane(plan, source, bias, target, end):  # type: ignore[no-untyped-def]
+        """A channel's sums among the others; a task's numbers end at `end`."""
         rows, columns = word(plan, TAKEN + 1), word(plan, TAKEN + 2)
         wide, step = word(plan, EXTENTS + 2), word(plan, STEPS + 2)
         for i in range(word(plan, EXTENTS)):
             for j in range(word(plan, EXTENTS + 1)):
                 line = target + (i * word(plan, EXTENTS + 1) + j) * wide * item
                 if i % word(plan, STEPS) or j % word(plan, STEPS + 1):
-                    fill_numbers(item, lanes, bias, wide, line)
+                    fill(bias, wide, line, end)
                     continue
                 sums = source + (i // word(plan, STEPS) * rows + j // word(plan, STEPS + 1)) * columns * item
                 if step == 1:
                     copy_numbers(item, lanes, sums, columns, line)
+                elif step == 2 and spills and line + (wide + 2 * lanes) * item <= end:
+                    copy_spread(item, lanes, spills, sums, bias, wide, line)
                 elif step == 2:
-                    copy_spread(item, lanes, sums, bias, wide, line)
+                    copy_spread(item, lanes, 0, sums, bias, wide, line)
                 else:
-                    fill_numbers(item, lanes, bias, wide, line)
+                    fill(bias, wide, line, end)
                     copy_apart(item, lanes, sums, item, columns, line, step * item)
 
     @body
@@ -132,10 +155,12 @@ def scatter_body(item: int, lanes: int) -> Any:
         channels = word(plan, GROUPS) * word(plan, FILTERS)
         for task in range(first, end):
             begin = task * word(plan, TOGETHER)
-            for number in range(begin, min(begin + word(plan, TOGETHER), word(plan, PLANES))):
+            stop = min(begin + word(plan, TOGETHER), word(plan, PLANES))
+            for number in range(begin, stop):
                 source = word(arrays, s.WORKSPACE) + word(plan, SUMS) + number * pixels * item
                 bias = word(arrays, s.BIAS) + number % channels * item
-                plane(plan, source, bias, word(arrays, s.Y) + number * extent * item)
+                y = word(arrays, s.Y)
+                plane(plan, source, bias, y + number * extent * item, y + stop * extent * item)
 
     return scatter
 

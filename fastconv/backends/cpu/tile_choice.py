@@ -12,15 +12,17 @@ from fastconv.backends.cpu.axes import Axis
 from fastconv.backends.cpu.machine import LINE, cache_bytes
 from fastconv.geometry import Convolution
 
-STORE = 6.0  # cycles to turn and store a vector of a tile that has filters in its lanes
+STORE, STORE_FEW = 6.0, 5.0  # cycles to turn and store a vector of a tile that has filters in its lanes
 LOAD, WEIGHT = 0.18, 0.3  # cycles that loading a number or a vector of weights adds, and a weight of its own address
 ALONE = 0.75  # cycles of a load that is no part of a multiply-add
 ALIGNED, CROSSING, OFTEN = 0.45, 0.65, 0.4  # and a vector of pixels, also where it crosses lines, or comes from far
+WEIGHT_FEW, CROSSING_FEW = 0.35, 0.75  # with few registers
 SINGLE_FAR, SINGLE_FARTHER = 2.0, 20.0  # and some weights of which each line of the cache has no more
 AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
 BRANCH = 30.0  # cycles of a tile or a cut that are lost at its ends
 FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
 PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
+FEW = 16  # registers
 CUT, CUT_WITH_PIXELS = 0.4, 0.5  # of the first cache, for the weights of a cut, and for their pixels too
 
 # What needs cycles.
@@ -100,7 +102,7 @@ def rate(sums: int, loads: float, registers: int = 32) -> float:
 
     With few registers, a single number is loaded by an instruction of its own, two a cycle at best.
     """
-    return max(sums / 2 + LOAD * loads, 4.0, ALONE * loads if registers <= 16 else 0.0)
+    return max(sums / 2 + LOAD * loads, 4.0, ALONE * loads if registers <= FEW else 0.0)
 
 
 def shared_parts(sum_: Sum, lanes: int, sums: float) -> dict[str, float]:
@@ -113,7 +115,7 @@ def shared_parts(sum_: Sum, lanes: int, sums: float) -> dict[str, float]:
 def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     """Tiles with pixels in the lanes."""
     _, height, width = sum_.axes
-    wanted = -(-width.count // lanes)
+    wanted, few = -(-width.count // lanes), registers <= FEW
     turned = 0.0
     if sum_.filter_step == sum_.item:  # a weight's neighbours belong to other tiles
         turned = SINGLE_FAR * (sum_.weights > cache_bytes(1, 1 << 15)) + SINGLE_FARTHER * sum_.far
@@ -125,11 +127,16 @@ def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         if filters > sum_.filters and filters > 1:
             continue
         tiles = -(-sum_.filters // filters) * -(-height.count // rows) * -(-wanted // across)
-        load = CROSSING if len(width.shifts) > 1 else ALIGNED
+        load = (CROSSING_FEW if few else CROSSING) if len(width.shifts) > 1 else ALIGNED
         load += OFTEN * (sum_.channels * vectors * lanes * sum_.item > cache_bytes(1, 1 << 15) * 5 // 8)
-        step = max(filters * vectors / 2 + WEIGHT * filters + load * vectors, 4.0) + turned
+        weight = WEIGHT_FEW if few else WEIGHT
+        step = max(filters * vectors / 2 + weight * filters + load * vectors, 4.0) + turned
         parts = shared_parts(sum_, lanes, tiles * filters * vectors)
         parts[LOADS] = tiles * sum_.taps * (step - filters * vectors / 2)
+        if few:
+            together = -(-height.count // rows) * -(-wanted // across)
+            again = FAR * (filters * sum_.taps * sum_.item > cache_bytes(1, 1 << 15) // 2)
+            parts[FETCHED] = tiles * sum_.taps * filters / lanes * (FARTHER * sum_.far / together + again)
         parts[ENDS] = tiles * (1.5 * filters * vectors + BRANCH)
         found.append(Tile("pixels", filters, rows, across * lanes, across, parts))
     return found
@@ -146,7 +153,7 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
             continue
         panels = -(-sum_.filters // (lanes * vectors))
         tiles = panels * -(-height.count // rows) * -(-width.count // columns)
-        stores = STORE * lanes * rows * vectors * -(-columns // lanes)
+        stores = (STORE_FEW if registers <= FEW else STORE) * lanes * rows * vectors * -(-columns // lanes)
         pack = PACK_TOGETHER if sum_.filter_step == sum_.item else PACK
         packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * pack
         together = -(-height.count // rows) * -(-width.count // columns)  # tiles that meet the same weights, at most
