@@ -55,10 +55,17 @@ def rest(builder: Any) -> Any:
         builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [I32(n) for n in numbers])
 
 
-@native(types.void)
-def give_way(builder: Any, function: Any) -> Any:
-    """Call `int function(void)`, the system's that lets others have the processor."""
-    builder.call(builder.inttoptr(function, ir.FunctionType(I32, []).as_pointer()), [])
+@native(LONG)
+def called(builder: Any, function: Any) -> Any:
+    """What `int function(void)` returns."""
+    return builder.sext(builder.call(builder.inttoptr(function, ir.FunctionType(I32, []).as_pointer()), []), I64)
+
+
+@native(LONG)
+def mask_called(builder: Any, function: Any, size: Any, mask: Any) -> Any:
+    """What `int function(int thread, size_t size, void *mask)`, one of Linux's, returns for this thread."""
+    kind = ir.FunctionType(I32, [I32, I64, I64])
+    return builder.sext(builder.call(builder.inttoptr(function, kind.as_pointer()), [I32(0), size, mask]), I64)
 
 
 @native(types.void)

@@ -31,10 +31,15 @@ _api = ctypes.pythonapi
 _allocate, _acquire, _release = _api.PyThread_allocate_lock, _api.PyThread_acquire_lock, _api.PyThread_release_lock
 _allocate.restype, _release.restype = ctypes.c_void_p, None
 _acquire.argtypes, _release.argtypes = [ctypes.c_void_p, ctypes.c_int], [ctypes.c_void_p]
+_functions = {t.ACQUIRE: _acquire, t.RELEASE: _release}
 if sys.platform == "win32":
-    _give_way = ctypes.WinDLL("kernel32").SwitchToThread
+    _functions[t.YIELD] = ctypes.WinDLL("kernel32").SwitchToThread
 else:
-    _give_way = ctypes.CDLL(None).sched_yield
+    _libc = ctypes.CDLL(None)
+    _functions[t.YIELD] = _libc.sched_yield
+    if sys.platform == "linux" and hasattr(_libc, "sched_getcpu"):
+        _functions |= {t.GET_PLACE: _libc.sched_getcpu}
+        _functions |= {t.GET_MASK: _libc.sched_getaffinity, t.SET_MASK: _libc.sched_setaffinity}
 
 
 class Team:
@@ -46,7 +51,7 @@ class Team:
         self.address, self.size, self.most = address(self.words), 1, LIMIT
         self._threads: list[threading.Thread] = []
         self._growing = threading.Lock()
-        for place, function in ((t.YIELD, _give_way), (t.ACQUIRE, _acquire), (t.RELEASE, _release)):
+        for place, function in _functions.items():
             self.words[place] = ctypes.cast(function, ctypes.c_void_p).value or 0
 
     def grow(self, size: int) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from fastconv.backends.cpu.atomics import acquire, added, give_way, release, rest, seen, show, swapped
+from fastconv.backends.cpu.atomics import acquire, added, called, mask_called, release, rest, seen, show, swapped
 from fastconv.backends.cpu.native import body, call, set_word, word
 
 # A team's words, those that several threads write in lines of their own: the number of the job that is open, 0 if none
@@ -20,9 +20,11 @@ from fastconv.backends.cpu.native import body, call, set_word, word
 OPEN, INSIDE, BUSY, OVER = 0, 16, 32, 48
 # ... the last job's number, and the job; how many of each group's chunks of tasks have been taken; ...
 NUMBER, KERNEL, PLAN, ARRAYS, TASKS, CHUNK, THREADS, TAKEN = 64, 65, 66, 67, 68, 69, 70, 80
-# ... the addresses of C functions; and for each thread whether it sleeps, and the lock that it sleeps at.
-YIELD, ACQUIRE, RELEASE, FIRST = 96, 97, 98, 112
-SLEEPS, LOCK, SPAN = 0, 1, 16
+# ... the addresses of C functions, of which the last three are Linux's alone; which processor the launching thread has;
+# and for each thread whether it sleeps, the lock that it sleeps at, and a set of processors.
+YIELD, ACQUIRE, RELEASE, GET_PLACE, GET_MASK, SET_MASK, PLACE, FIRST = 96, 97, 98, 99, 100, 101, 102, 112
+SLEEPS, LOCK, MASK, SPAN = 0, 1, 16, 32
+MASK_BYTES = 128
 GROUPS = 8  # of chunks of tasks: a thread's own, or several threads'
 RESTS = 30  # between two looks at the processor's other users
 LINGER = 1000  # such looks, before a thread sleeps
@@ -48,11 +50,31 @@ def take(team, thread):  # type: ignore[no-untyped-def]
 
 @njit
 def wake(team, thread):  # type: ignore[no-untyped-def]
-    """Wake the two threads that this one wakes, if they are wanted and sleep: each has two, so that it is soon done."""
+    """Wake the two threads that this one wakes, if they are wanted and sleep: each has two, so that it is soon done.
+
+    One that wakes on this thread's processor is let run at once, and leaves it.
+    """
+    woken = 0
     for other in range(2 * thread + 1, min(2 * thread + 3, word(team, THREADS))):
         own = team + 8 * (FIRST + SPAN * (other - 1))
         if seen(own + 8 * SLEEPS) and swapped(own + 8 * SLEEPS, 1, 0):
             release(word(team, RELEASE), word(own, LOCK))
+            woken += 1
+    if woken:
+        called(word(team, YIELD))
+
+
+@njit
+def leave(team, own):  # type: ignore[no-untyped-def]
+    """Leave the processor that the launching thread has, if there is another: the system would take its time."""
+    place, mask = word(team, PLACE), own + 8 * MASK
+    if called(word(team, GET_PLACE)) != place or mask_called(word(team, GET_MASK), MASK_BYTES, mask) < 0:
+        return
+    others = word(mask, place // 64) & ~(1 << (place % 64))
+    set_word(mask, place // 64, others)
+    if mask_called(word(team, SET_MASK), MASK_BYTES, mask) == 0:  # which fails if there is none
+        set_word(mask, place // 64, others | (1 << (place % 64)))
+        mask_called(word(team, SET_MASK), MASK_BYTES, mask)
 
 
 @body
@@ -70,6 +92,8 @@ def share_out(team, threads, kernel, plan, arrays, tasks, parts):  # type: ignor
     set_word(team, THREADS, threads)
     for group in range(GROUPS):
         set_word(team, TAKEN + group, 0)
+    if word(team, GET_PLACE):
+        set_word(team, PLACE, called(word(team, GET_PLACE)))
     number = word(team, NUMBER) + 1
     set_word(team, NUMBER, number)
     show(team + 8 * OPEN, number)
@@ -81,7 +105,7 @@ def share_out(team, threads, kernel, plan, arrays, tasks, parts):  # type: ignor
         rest()
         rests += 1
         if rests % RESTS == 0:
-            give_way(word(team, YIELD))
+            called(word(team, YIELD))
     show(team + 8 * BUSY, 0)
 
 
@@ -98,6 +122,8 @@ def work(team, thread, _, __, ___):  # type: ignore[no-untyped-def]
                 break
             rest()
         if number and number != done:
+            if word(team, GET_PLACE):
+                leave(team, own)
             added(team + 8 * INSIDE, 1)
             number = seen(team + 8 * OPEN)  # none is opened that this thread could take for it, while it is inside
             if number:
@@ -108,7 +134,7 @@ def work(team, thread, _, __, ___):  # type: ignore[no-untyped-def]
             added(team + 8 * INSIDE, -1)
         elif looks < LINGER:
             looks += 1
-            give_way(word(team, YIELD))
+            called(word(team, YIELD))
         else:
             show(own + 8 * SLEEPS, 1)
             number = seen(team + 8 * OPEN)
