@@ -35,7 +35,7 @@ def quickstart():
 
 def test_the_quick_start_is_two_commands():
     assert len(quickstart()) == 2
-    for command, last in zip(quickstart(), ("fastconv train lenet", "pytest"), strict=True):
+    for command, last in zip(quickstart(), ("fastconv train lenet", "pytest -n auto"), strict=True):
         assert re.fullmatch(r"pip install [^&\n]+ && " + last, command)
 
 
