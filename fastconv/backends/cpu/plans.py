@@ -386,7 +386,7 @@ class Layout:
     def packing(self, phases: Array, flag: int) -> tuple[Any, list[int], int, int]:
         """The step that packs the weights."""
         sum_, taps, rows = self.sum, prod(self.sum.kernel), self.sum.channels
-        if sum_.channel_step == taps * sum_.item:
+        if sum_.channel_step == taps * sum_.item != sum_.filter_step:  # all of a filter's are one row
             taps, rows = taps * rows, 1
         in_order = rows == 1 and not self.buffered and not self.by_rows
         parameters = [self.panels, sum_.filters, sum_.group_step, sum_.filter_step, self.panel_bytes, sum_.item]
