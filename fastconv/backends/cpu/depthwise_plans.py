@@ -26,6 +26,7 @@ SQUARES = 8  # turned together at most, where lines are short
 NARROW = 3  # times a row's pixels must fill a vector for planes to be filtered one by one
 PLANE = 0.7  # cycles of a tap, and of a copy, for a vector of a plane's pixels
 TALL, LOW = 8, 4  # rows of a plane's tile, at most: less where several lie side by side, or too many lines are written
+WHOLE = 7  # rows of a plane that are one tile even if its weights find no registers
 TASKS = 8  # of a weight gradient, whose blocks, and so its bits, must not depend on the number of threads
 FEW = 9  # taps whose weights stay in registers all together
 CHUNKS = 16  # of the sums over pixels, where there are few channels
@@ -197,6 +198,8 @@ class Layout:
         together = 1 if alone else max(1, min(share, self.channels))
         room = (machine.vectors().registers - 2 - taps * some - vectors * wide.step) // vectors
         tallest = min(room, high.target // blocks, LOW * high.step if alone else TALL)
+        if few and not alone and rows <= WHOLE:  # then no row is loaded twice, and weights had better be spilled
+            tallest = high.target // blocks
         tile = min(range(1, tallest + 1), key=lambda r: (-(-rows // r) * (r * high.step + taps), -r))
         sets = -(-self.channels // together)
         thread = up((vectors * wide.step + 1) * self.width, PAGE) + LINE
