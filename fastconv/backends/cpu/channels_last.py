@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cpu import machine, native
-from fastconv.backends.cpu.moves import copy_numbers, turn_block
+from fastconv.backends.cpu.moves import copy_numbers
 from fastconv.backends.cpu.native import word
 from fastconv.backends.cpu.pooled_convolution import Images
 from fastconv.backends.cpu.steps import Step
+from fastconv.backends.cpu.turns import turn_block
 from fastconv.backends.cpu.vectors import aligned
 from fastconv.typing import Array, Pairs, Shape
 

@@ -14,19 +14,11 @@ from numba import njit
 from fastconv.backends.cpu import machine
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.machine import LINE
-from fastconv.backends.cpu.moves import (
-    copy_lanes,
-    flag_unless_finite,
-    gather,
-    store_turned,
-    turn_apart,
-    turn_block,
-    will_pass,
-    will_store,
-)
+from fastconv.backends.cpu.moves import copy_lanes, flag_unless_finite, gather, will_pass, will_store
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
 from fastconv.backends.cpu.tiles import filters_tile, pixels_tile
+from fastconv.backends.cpu.turns import store_turned, turn_apart, turn_block
 
 
 @njit
@@ -312,23 +304,21 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
         for task in range(first, end):
             group, number = task // word(plan, PACK_PANELS), task % word(plan, PACK_PANELS)
             panel = word(arrays, s.WORKSPACE) + task * word(plan, PACK_PANEL_BYTES)
+            start, step = number * vectors * lanes, word(plan, PACK_STEP)
+            weights = word(arrays, s.WEIGHT) + group * word(plan, PACK_GROUP) + start * step
             for v in range(vectors):
-                begin = (number * vectors + v) * lanes
+                begin = start + v * lanes
                 count = max(0, min(lanes, filters - begin))
-                weights = word(arrays, s.WEIGHT) + group * word(plan, PACK_GROUP) + begin * word(plan, PACK_STEP)
                 bias = word(arrays, s.BIAS) + (group * filters + begin) * word(plan, PACK_BIAS_STEP)
                 for phase in range(word(plan, PACK_PHASES)):
                     table = word(plan, PACK_TABLE)
                     target = panel + word(table, 4 * phase + 2) + v * width
                     gather(item, lanes, bias, word(plan, PACK_BIAS_STEP), count, target)
                     if not word(plan, PACK_PLACES):
-                        pack_taps(
-                            weights, word(plan, PACK_STEP), count, word(table, 4 * phase), target + vectors * width
-                        )
+                        taps, own = word(table, 4 * phase), weights + v * lanes * step
+                        pack_taps(own, step, count, taps, target + vectors * width)
             if word(plan, PACK_PLACES):
-                begin = number * vectors * lanes
-                weights = word(arrays, s.WEIGHT) + group * word(plan, PACK_GROUP) + begin * word(plan, PACK_STEP)
-                pack_apart(plan, weights, min(vectors * lanes, filters - begin), panel)
+                pack_apart(plan, weights, min(vectors * lanes, filters - start), panel)
             if word(plan, PACK_FLAG):
                 flag_unless_finite(item, lanes, 0, panel + LINE, word(plan, PACK_NUMBERS), word(arrays, s.FLAG))
 

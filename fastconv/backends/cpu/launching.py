@@ -38,8 +38,8 @@ else:
     _libc = ctypes.CDLL(None)
     _functions[t.YIELD] = _libc.sched_yield
     if sys.platform == "linux" and hasattr(_libc, "sched_getcpu"):
-        _functions |= {t.GET_PLACE: _libc.sched_getcpu}
-        _functions |= {t.GET_MASK: _libc.sched_getaffinity, t.SET_MASK: _libc.sched_setaffinity}
+        _functions |= {t.GET_PLACE: _libc.sched_getcpu, t.GET_MASK: _libc.sched_getaffinity}
+        _functions[t.SET_MASK] = _libc.sched_setaffinity
 
 
 class Team:

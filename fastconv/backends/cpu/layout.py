@@ -19,6 +19,14 @@ def up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
+def greatest(count: int, tile: int, blocks: int) -> int:
+    """Pixels of the greatest of these blocks, along an axis: whole tiles, and in the last one what is left."""
+    tiles = max(1, count // tile)
+    most = -(-tiles // blocks)
+    last = tiles - (blocks - 1) * tiles // blocks
+    return max(min(count, most * tile), count - (tiles - last) * tile)
+
+
 @dataclass(frozen=True, eq=False)
 class Strip:
     """The strip of a block of output pixels.

@@ -13,6 +13,7 @@ import llvmlite.binding
 # The widest registers that a feature of the processor stands for, and how many of them there are.
 VECTORS = {"avx512f": (512, 32), "avx": (256, 16), "sse2": (128, 16), "neon": (128, 32), "altivec": (128, 32)}
 WIDTHS = (128, 256, 512)
+FEW = 16  # registers
 LINE = 64  # bytes of a cache line
 PAGE = 4096  # bytes, of which the parts of a workspace are multiples
 
@@ -31,7 +32,7 @@ class Vectors:
     @property
     def few(self) -> bool:
         """Whether there are so few that a tile's sums leave little to what they are made of."""
-        return self.registers <= 16
+        return self.registers <= FEW
 
     @property
     def masks(self) -> bool:

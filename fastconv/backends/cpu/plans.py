@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.backends.cpu import direct, machine
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.layout import Strip, up
+from fastconv.backends.cpu.layout import Strip, greatest, up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes
 from fastconv.backends.cpu.native import code
 from fastconv.backends.cpu.programs import Program
@@ -217,9 +217,7 @@ class Layout:
         item, found, rows, offset = self.sum.item, [], [], LINE  # after the flag
         _, kernel_rows, kernel_columns = self.sum.kernel
         width = self.tile.vectors * self.lanes * item
-        self.packed = np.zeros(
-            (self.sum.channels, prod(self.sum.kernel)), np.int64
-        )  # where in a panel each tap belongs
+        self.packed = np.zeros((self.sum.channels, prod(self.sum.kernel)), np.int64)  # each tap's place in a panel
         for phase in product(deep.phases, high.phases, wide.phases):
             places, taps, shifts = [], [], []
             for (t, down), (r, right), (c, across) in product(*phase):
@@ -395,11 +393,3 @@ class Layout:
         tasks = sum_.groups * self.panels
         parts = 4 if tasks * self.panel_bytes > 1 << 16 else 0
         return direct.pack_body(sum_.item, self.lanes, self.tile.vectors), parameters, tasks, parts
-
-
-def greatest(count: int, tile: int, blocks: int) -> int:
-    """Pixels of the greatest of these blocks, along an axis: whole tiles, and in the last one what is left."""
-    tiles = max(1, count // tile)
-    most = -(-tiles // blocks)
-    last = tiles - (blocks - 1) * tiles // blocks
-    return max(min(count, most * tile), count - (tiles - last) * tile)

@@ -21,9 +21,9 @@ from fastconv.backends.cpu.moves import (
     copy_spread,
     deal_rows,
     fill_numbers,
-    turn_block,
 )
 from fastconv.backends.cpu.native import body, word
+from fastconv.backends.cpu.turns import turn_block
 
 # Groups; channels, filters and pixels of a group; tiles of pixels, those that are whole, and blocks of them; panels of
 # filters and their shares; channels' rows that are fetched at each step between a tile's parts;

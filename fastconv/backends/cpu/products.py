@@ -16,10 +16,11 @@ from typing import Any
 
 from numba import njit
 
-from fastconv.backends.cpu.moves import sum_rows, turn_block
+from fastconv.backends.cpu.moves import sum_rows
 from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.optimizer_steps import adapt, descend
 from fastconv.backends.cpu.tiles import add_product, store_dots
+from fastconv.backends.cpu.turns import turn_block
 
 ROWS, COLUMNS, DEPTH, STRIP = range(4)  # of y, of the sum, and columns of a task
 A_ROW, A_STEP, B_ROW, BLOCK = range(4, 8)  # bytes; and steps of the sum that are taken together

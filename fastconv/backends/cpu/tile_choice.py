@@ -9,7 +9,7 @@ from math import prod
 
 from fastconv.backends.cpu import axes
 from fastconv.backends.cpu.axes import Axis
-from fastconv.backends.cpu.machine import LINE, cache_bytes
+from fastconv.backends.cpu.machine import FEW, LINE, cache_bytes
 from fastconv.geometry import Convolution
 
 STORE, STORE_FEW = 6.0, 5.0  # cycles to turn and store a vector of a tile that has filters in its lanes
@@ -22,7 +22,6 @@ AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
 BRANCH = 30.0  # cycles of a tile or a cut that are lost at its ends
 FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
 PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
-FEW = 16  # registers
 CUT, CUT_WITH_PIXELS = 0.4, 0.5  # of the first cache, for the weights of a cut, and for their pixels too
 
 # What needs cycles.

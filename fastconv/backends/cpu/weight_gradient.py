@@ -19,9 +19,10 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.moves import add_vectors, clear_numbers, total_of, turn_block
+from fastconv.backends.cpu.moves import add_vectors, clear_numbers, total_of
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.tiles import dots_tile, taps_tile
+from fastconv.backends.cpu.turns import turn_block
 
 # Words beside those of a strip: what a task has of channels, taps and filters, chunks of images, and places.
 BLOCKS, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(

@@ -1,0 +1,91 @@
+"""Vectors turned: rows for columns, of numbers that lie apart, in the instructions of `vectors`."""
+
+from __future__ import annotations
+
+from fastconv.backends.cpu.machine import vectors
+from fastconv.backends.cpu.masks import branches
+from fastconv.backends.cpu.vectors import Emit, Value, instruction
+
+
+@instruction(3)
+def store_turned(
+    e: Emit, columns: int, tile: Value, pitch: Value, y: Value, filter_pitch: Value, filters: Value
+) -> None:
+    """y[f * filter_pitch + j] = tile[j * pitch + f] for f < filters <= lanes, j < columns."""
+    for left in range(0, columns, e.lanes):
+        count = min(e.lanes, columns - left)
+        rows = [e.load(e.at(tile, (left + j, pitch))) for j in range(count)]
+        turned = e.transposed(rows + [e.zero] * (e.lanes - count))
+        for f, row in enumerate(turned):
+            wanted = e.b.icmp_signed("<", e.long(f), filters)
+            with e.b.if_then(wanted):
+                place = e.at(y, (f, filter_pitch), left * e.item)
+                if count == e.lanes:
+                    e.store(row, place)
+                else:
+                    e.masked_store(row, e.first(count), place)
+
+
+@instruction(2)
+def turn_block(
+    e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, step: Value, kept: Value
+) -> None:
+    """target[c * step + r] = source[r * row_step + c] for r < kept, c < columns; 0 where r is not less than rows.
+
+    None is more than the lanes.
+    """
+    places = [e.at(source, (r, row_step)) for r in range(e.lanes)]
+    targets = [e.at(target, (c, step)) for c in range(e.lanes)]
+
+    def some() -> None:
+        written = e.first(kept)
+        for c, row in enumerate(e.transposed(some_rows(e, places, rows, columns))):
+            with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
+                e.masked_store(row, written, targets[c])
+
+    if vectors().masks:
+        some()
+        return
+    whole = [e.b.icmp_signed("==", count, e.long(e.lanes)) for count in (rows, columns, kept)]
+    with e.b.if_else(e.b.and_(whole[0], e.b.and_(*whole[1:])), likely=True) as (then, otherwise):
+        with then:
+            for row, place in zip(e.transposed([e.load(place) for place in places]), targets, strict=True):
+                e.store(row, place)
+        with otherwise:
+            some()
+
+
+@instruction(2)
+def turn_apart(
+    e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, places: Value
+) -> None:
+    """(target + places[c])[r] = source[r * row_step + c] for r < lanes, c < columns; 0 where r is not less than rows.
+
+    None is more than the lanes.
+    """
+    sources = [e.at(source, (r, row_step)) for r in range(e.lanes)]
+    found = list(enumerate(e.transposed(some_rows(e, sources, rows, columns))))
+    with e.b.if_else(e.b.icmp_signed("==", columns, e.long(e.lanes)), likely=True) as (all_of_them, some_of_them):
+        with all_of_them:
+            for c, row in found:
+                e.store(row, e.at(target, e.word(places, e.long(c))))
+        with some_of_them:
+            for c, row in found:
+                with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
+                    e.store(row, e.at(target, e.word(places, e.long(c))))
+
+
+def some_rows(e: Emit, places: list[Value], rows: Value, columns: Value) -> list[Value]:
+    """The first `columns` numbers of the first `rows` rows, zeros elsewhere; none is more than the lanes."""
+    read = e.first(columns)
+    if not branches(read):
+        present = [e.splat(e.b.icmp_signed("<", e.long(r), rows)) for r in range(e.lanes)]
+        return [e.masked_load(e.b.and_(read, there), place) for there, place in zip(present, places, strict=True)]
+
+    def some() -> list[Value]:
+        there = [e.b.icmp_signed("<", e.long(r), rows) for r in range(e.lanes)]
+        counts = [e.b.select(present, columns, e.long(0)) for present in there]
+        return [e.masked_load(e.leading(count), place) for count, place in zip(counts, places, strict=True)]
+
+    all_of_them = (e.b.icmp_signed("==", count, e.long(e.lanes)) for count in (rows, columns))
+    return e.either(e.b.and_(*all_of_them), lambda: [e.load(place) for place in places], some)
