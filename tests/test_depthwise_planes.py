@@ -30,8 +30,10 @@ def geometries(draw):
 
 
 def backward(geometry):
-    """Whether input gradients go plane by plane too."""
-    return max(geometry.stride) == 1
+    """Whether input gradients go plane by plane too, of any width."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(depthwise_plans, "NARROW", 1 << 30)
+        return max(geometry.stride) == 1 or depthwise_plans.Layout(geometry, True, 4, 1, 2).by_phases
 
 
 def by_planes(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, tall=2):
@@ -42,7 +44,8 @@ def by_planes(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, tall=
         patch.setattr(depthwise_plans, "LOW", min(tall, depthwise_plans.LOW))
 
         def planned(back, item):
-            return depthwise_plans.Layout(geometry, back, item, threads, 2).planes()
+            layout = depthwise_plans.Layout(geometry, back, item, threads, 2)
+            return layout.joined() if back and max(geometry.stride) > 1 else layout.planes()
 
         return passes(geometry, dtype, planned, into, empty, backward(geometry))
 
@@ -79,15 +82,19 @@ def test_rows_that_fill_vectors_are_filtered_by_planes():
     for stride, wide, planes in ((1, lanes, True), (2, 2 * lanes, True), (1, max(1, lanes // 4), False)):
         geometry = convolution((1, 8, 9, wide), (8, 1, 3, 3), stride, 1, 1, 8)
         for backward in (False, True):
-            wanted = planes and not (backward and stride > 1)
-            assert depthwise_plans.Layout(geometry, backward, 4, 1, 2).by_planes == wanted
+            layout = depthwise_plans.Layout(geometry, backward, 4, 1, 2)
+            phases = backward and stride > 1
+            assert (layout.by_planes, layout.by_phases) == (planes and not phases, planes and phases)
     for stride, dilation in ((3, 1), (1, 2)):
         geometry = convolution((1, 8, 40, 40), (8, 1, 3, 3), stride, 2, dilation, 8)
-        assert not depthwise_plans.Layout(geometry, False, 4, 1, 2).by_planes
+        for backward in (False, True):
+            layout = depthwise_plans.Layout(geometry, backward, 4, 1, 2)
+            assert (layout.by_planes, layout.by_phases) == (False, False)
 
 
-def test_weights_that_are_not_finite_reach_what_they_meet():
-    geometry = convolution((1, 3, 20, 20), (3, 1, 3, 3), 1, 1, 1, 3)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_weights_that_are_not_finite_reach_what_they_meet(stride):
+    geometry = convolution((1, 3, 20, 20), (3, 1, 3, 3), stride, 1, 1, 3)
     x, weight, grad, *_ = arrays(geometry, "f4")
     weight[1, 0, 0, 2] = np.inf
     with np.errstate(all="ignore"):
@@ -113,6 +120,8 @@ def check_layers():
         ((13, 37), (3, 3), 1, 2),
         ((30, 8), (5, 2), ((1, 2), (0, 3)), 1),
         ((9, 70), (7, 5), 3, (1, 2)),
+        ((14, 14), (3, 3), 1, 2),
+        ((33, 71), (5, 6), 2, (2, 1)),
     ]:
         geometry = convolution((2, 7, *size), (7, 1, *kernel), stride, padding, 1, 7)
         for dtype, bound in BOUND.items():

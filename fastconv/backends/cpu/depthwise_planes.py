@@ -20,12 +20,13 @@ from fastconv.backends.cpu.moves import clear_numbers, flag_unless_finite
 from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
-# A plan's words: channels; rows and columns of the source and of the target; how far the first row of taps is from an
-# output pixel; columns of taps, and a table of them: how far its pixels are from the first output pixel, and where its
-# taps' weights lie, in bytes; blocks of rows; channels of a task, and how many such sets there are.
-CHANNELS, HEIGHT, WIDTH, OUT_HEIGHT, OUT_WIDTH, TOP, ACROSS, TABLE, BLOCKS, TOGETHER, SETS = range(11)
-CHECKED, SHARED, PER_THREAD = range(11, 14)
-WORDS = 14
+# A plan's words: channels; rows and columns of the source and of the target; how far the first row of taps, and the
+# first column, is from an output pixel; bytes of a channel's weights; columns of taps, and a table of them: how far its
+# pixels are from the first output pixel, and where its taps' weights lie, in bytes; rows of which there are blocks, and
+# lines of output that each makes; channels of a task, and how many such sets there are; numbers of the row of zeros.
+CHANNELS, HEIGHT, WIDTH, OUT_HEIGHT, OUT_WIDTH, TOP, LEFT, FILTER, ACROSS, TABLE = range(10)
+ROWS, LINES, BLOCKS, TOGETHER, SETS, CHECKED, SHARED, PER_THREAD, ZEROS = range(10, 19)
+WORDS = 19
 X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 AHEAD = 1  # rows of tiles, whose pixels are fetched before they are met
 MOST = 7  # rows of taps, at most: a column's weights stay in registers
@@ -264,7 +265,7 @@ def planes_body(
 
     @njit
     def by_columns(plan, planes, x, x_plane, row, weights, bias, zeros, y, y_plane, count):  # type: ignore[no-untyped-def]
-        taps, width = high * word(plan, ACROSS) * item, word(plan, OUT_WIDTH)
+        taps, width = word(plan, FILTER), word(plan, OUT_WIDTH)
         for left in range(0, width, wide):
             for k in range(planes):
                 plane_columns(
@@ -274,29 +275,33 @@ def planes_body(
                     width * item, count, width - left,
                 )  # fmt: skip
 
-    filtered = by_rows if along else by_columns
+    return over_planes(item, lanes, by_rows if along else by_columns)
+
+
+def over_planes(item: int, lanes: int, filtered: Any) -> Any:
+    """The body that goes through planes, some of which, or a block of their rows, are `filtered`."""
 
     @body
     def planes(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (image, set of channels, block of rows)."""
         blocks, sets, together = word(plan, BLOCKS), word(plan, SETS), word(plan, TOGETHER)
-        taps, width = high * word(plan, ACROSS) * item, word(plan, OUT_WIDTH)
+        taps, width, high = word(plan, FILTER), word(plan, OUT_WIDTH), word(plan, ROWS)
         pixels, outputs = word(plan, HEIGHT) * word(plan, WIDTH), word(plan, OUT_HEIGHT) * width
         zeros = word(arrays, WORKSPACE) + word(plan, SHARED) + thread * word(plan, PER_THREAD)
-        clear_numbers(item, lanes, wide * across + some, zeros)
+        clear_numbers(item, lanes, word(plan, ZEROS), zeros)
         for task in range(first, end):
             block, rest = task % blocks, task // blocks
             channel, image = rest % sets * together, rest // sets
             count, own = min(together, word(plan, CHANNELS) - channel), image * word(plan, CHANNELS) + channel
-            row = block * word(plan, OUT_HEIGHT) // blocks
-            row_end = (block + 1) * word(plan, OUT_HEIGHT) // blocks
+            row, row_end = block * high // blocks, (block + 1) * high // blocks
+            line, line_end = row * word(plan, LINES), min(row_end * word(plan, LINES), word(plan, OUT_HEIGHT))
             if word(plan, CHECKED) and image == block == 0:  # all images meet the same weights
                 all_taps = count * taps // item
                 flag_unless_finite(item, lanes, 0, word(arrays, WEIGHT) + channel * taps, all_taps, word(arrays, FLAG))
             filtered(
                 plan, count, word(arrays, X) + own * pixels * item, pixels * item, row,
                 word(arrays, WEIGHT) + channel * taps, word(arrays, BIAS) + channel * item, zeros,
-                word(arrays, Y) + (own * outputs + row * width) * item, outputs * item, row_end - row,
+                word(arrays, Y) + (own * outputs + line * width) * item, outputs * item, line_end - line,
             )  # fmt: skip
 
     return planes

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu import axes, depthwise, depthwise_planes, machine
+from fastconv.backends.cpu import axes, depthwise, depthwise_phases, depthwise_planes, machine
 from fastconv.backends.cpu.axes import Axis
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, PAGE, cache_bytes
@@ -61,6 +61,8 @@ def planned(geometry: Convolution, which: str, item: int, threads: int) -> Plan:
     if which == "weight_grad":
         return Layout(geometry, False, item, threads, TASKS).gradient()
     layout = Layout(geometry, which == "input_grad", item, threads, 2 * threads)
+    if layout.by_phases:
+        return layout.joined()
     return layout.planes() if layout.by_planes else layout.sums()
 
 
@@ -203,19 +205,64 @@ class Layout:
         tile = min(range(1, tallest + 1), key=lambda r: (-(-rows // r) * (r * high.step + taps), -r))
         sets = -(-self.channels // together)
         thread = up((vectors * wide.step + 1) * self.width, PAGE) + LINE
-        values = {
-            "CHANNELS": self.channels, "HEIGHT": high.source, "WIDTH": wide.source, "OUT_HEIGHT": high.target,
-            "OUT_WIDTH": wide.target, "TOP": high.shifts[0], "ACROSS": len(across), "TABLE": table.ctypes.data,
-            "BLOCKS": blocks, "TOGETHER": together, "SETS": sets, "CHECKED": int(self.backward), "SHARED": PAGE,
-            "PER_THREAD": thread,
-        }  # fmt: skip
-        words = [0] * depthwise_planes.WORDS
-        for name, value in values.items():
-            words[getattr(depthwise_planes, name)] = value
+        words = self.plane_words(
+            TOP=high.shifts[0], ACROSS=len(across), TABLE=table.ctypes.data, ROWS=high.target, LINES=1, BLOCKS=blocks,
+            TOGETHER=together, SETS=sets, PER_THREAD=thread, ZEROS=vectors * self.lanes * wide.step + some,
+        )  # fmt: skip
         along = few and self.ends(vectors * self.lanes, min(shifts), max(shifts) + wide.step - 1)
         sizes = tile, vectors, taps, high.step, wide.step, some, along
         kernel = depthwise_planes.planes_body(self.item, self.lanes, *sizes)
         described = f"{tile} rows x {vectors} vectors of {self.lanes} pixels, pixels"
+        steps = [(kernel, words, self.images * sets * blocks, 4)]
+        return self.plan(described, steps, PAGE + thread * self.threads, (table,))
+
+    def plane_words(self, **more: int) -> list[int]:
+        """A plan's parameters, plane by plane."""
+        _, high, wide = self.axes
+        values = {
+            "CHANNELS": self.channels, "HEIGHT": high.source, "WIDTH": wide.source, "OUT_HEIGHT": high.target,
+            "OUT_WIDTH": wide.target, "FILTER": self.taps * self.item, "CHECKED": int(self.backward), "SHARED": PAGE,
+        }  # fmt: skip
+        words = [0] * depthwise_planes.WORDS
+        for name, value in (values | more).items():
+            words[getattr(depthwise_planes, name)] = value
+        return words
+
+    @property
+    def by_phases(self) -> bool:
+        """Whether planes are filtered one by one, whose output has phases: few rows and columns of taps for each."""
+        deep, high, wide = self.axes
+        return (
+            deep.source == deep.target == len(deep.shifts) == 1
+            and max(len(high.phases), len(wide.phases)) == 2
+            and all(a.step == 1 and a.shifts[-1] - a.shifts[0] < depthwise_phases.MOST for a in (high, wide))
+            and NARROW * wide.count >= self.lanes
+        )
+
+    def joined(self) -> Plan:
+        """The input gradient plane by plane, where its output has phases."""
+        _, high, wide = self.axes
+        down, across = len(high.phases), len(wide.phases)
+        met = [[sum(1 << s - a.shifts[0] for _, s in p) for p in a.phases] + [0] for a in (high, wide)]
+        order = [sorted(p, key=lambda tap: tap[1]) for a in (high, wide) for p in a.phases]
+        pairs = product(order[:down], order[down:])
+        found = [r * self.strides[1] + t for rows, columns in pairs for (r, _), (t, _) in product(rows, columns)]
+        table = np.array(found, np.int64) * self.item
+        each = high.count * -(-wide.count // self.lanes)  # vectors of a plane
+        self.cycles = PLANE * self.images * self.channels * each * (self.taps + 4 * down * across)
+        planes, wanted = self.images * self.channels, PARTS * self.threads if self.threads > 1 else 1
+        blocks = max(1, min(high.count // TALL, -(-wanted // planes)))
+        share = planes * blocks // (8 * wanted) if self.threads > 1 else self.channels
+        together = max(1, min(share, self.channels))
+        sets = -(-self.channels // together)
+        zeros = self.lanes + depthwise_phases.MOST
+        thread = up(zeros * self.item, PAGE) + LINE
+        words = self.plane_words(
+            TOP=high.shifts[0], LEFT=wide.shifts[0], TABLE=table.ctypes.data, ROWS=high.count, LINES=down,
+            BLOCKS=blocks, TOGETHER=together, SETS=sets, PER_THREAD=thread, ZEROS=zeros,
+        )  # fmt: skip
+        kernel = depthwise_phases.phases_body(self.item, self.lanes, down, across, *met[0][:2], *met[1][:2])
+        described = f"{down} x {across} phases x a vector of {self.lanes} pixels, pixels"
         steps = [(kernel, words, self.images * sets * blocks, 4)]
         return self.plan(described, steps, PAGE + thread * self.threads, (table,))
 

@@ -165,31 +165,30 @@ def join_for(item: int, lanes: int) -> Any:
         """Put the phases of a block of output together: y[i * phases + a] = buffer[a, i] along each axis."""
         height, width = word(plan, TARGET + 1), word(plan, TARGET + 2)
         down, across = word(plan, PHASES + 1), word(plan, PHASES + 2)
+        each, pairs = word(plan, BUFFER_PHASE), min(columns, (width - column * across) // 2)
         for f in range(filters):
+            plane_of, phases_of = y + f * word(plan, FILTER_BYTES), buffer + f * word(plan, BUFFER_FILTER)
             for a in range(word(plan, PHASES)):
                 plane = depth * word(plan, PHASES) + a
                 if plane >= word(plan, TARGET):
                     break
                 for b in range(down):
                     first = (a * down + b) * across
-                    phase = buffer + f * word(plan, BUFFER_FILTER) + first * word(plan, BUFFER_PHASE)
-                    for i in range(rows):
-                        line = (row + i) * down + b
-                        if line >= height:
-                            break
-                        target = y + f * word(plan, FILTER_BYTES)
-                        target += ((plane * height + line) * width + column * across) * item
-                        pairs = min(columns, (width - column * across) // 2)
+                    phase = phases_of + first * each
+                    even_pitch, odd_pitch = buffer_pitch(plan, first), buffer_pitch(plan, first + across - 1)
+                    line = row * down + b
+                    target = plane_of + ((plane * height + line) * width + column * across) * item
+                    for i in range(min(rows, (height - line + down - 1) // down)):
                         if across == 2:
-                            even = phase + i * buffer_pitch(plan, first)
-                            odd = phase + word(plan, BUFFER_PHASE) + i * buffer_pitch(plan, first + 1)
+                            even, odd = phase + i * even_pitch, phase + each + i * odd_pitch
                             copy_between(item, lanes, even, odd, pairs, target)
                             if pairs < columns:
                                 copy_numbers(item, lanes, even + pairs * item, 1, target + 2 * pairs * item)
                         else:
                             for c in range(across):
                                 count = min(columns, (width - column * across - c + across - 1) // across)
-                                from_ = phase + c * word(plan, BUFFER_PHASE) + i * buffer_pitch(plan, first + c)
+                                from_ = phase + c * each + i * buffer_pitch(plan, first + c)
                                 copy_apart(item, lanes, from_, item, count, target + c * item, across * item)
+                        target += down * width * item
 
     return join
