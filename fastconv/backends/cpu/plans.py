@@ -177,12 +177,9 @@ class Layout:
     def limit(self, least: int = STRIP) -> int:
         """Bytes that a block may go through: the first cache's where pixels are loaded in vectors, if a tile fits.
 
-        It is `least` or more, if the second cache is not much smaller; but not where phases of one tap a channel, whose
-        weights are near, come back to the same pixels more often than they do anything with them.
+        It is `least` or more, if the second cache is not much smaller.
         """
         behind = cache_bytes(2, 1 << 20)
-        if self.buffered and prod(self.sum.kernel) <= prod(self.phases) and self.sum.weights <= behind:
-            least = 0
         first, second = cache_bytes(1, 1 << 15) * 5 // 8, max(behind * 3 // 8, min(least, 2 * behind))
         small = 8 * self.sum.weights <= behind
         if prod(self.sum.kernel) == 1 and self.tile.kind == "filters" and small:

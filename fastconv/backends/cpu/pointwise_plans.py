@@ -53,7 +53,7 @@ class Plan:
     finite_weights: bool = False  # there is no padding that weights must not meet
 
 
-def suits(sum_: Sum, registers: Vectors) -> bool:
+def suits(sum_: Sum, registers: Vectors, way: str = EVERY) -> bool:
     """Whether it is a sum over single pixels in place, with so many of them, and so long sums, that packing pays."""
     *others, pixels = sum_.axes
     single = prod(sum_.kernel) == 1 and pixels.phases == (((0, 0),),) and pixels.step == 1
@@ -61,7 +61,8 @@ def suits(sum_: Sum, registers: Vectors) -> bool:
     long = sum_.channels >= LONG and SHORT <= sum_.filters <= WIDE * sum_.channels
     if not registers.few:
         return in_place and pixels.count >= MANY and long and not sum_.far
-    many = pixels.count >= SOME and (not packed(sum_, registers) or pixels.count * sum_.images >= ENOUGH)
+    soon = way == SPREAD or not packed(sum_, registers)  # phases one by one are slower still
+    many = pixels.count >= SOME and (soon or pixels.count * sum_.images >= ENOUGH)
     return in_place and many and long and sum_.weights <= cache_bytes(3, 1 << 23) // 4
 
 
@@ -81,7 +82,7 @@ def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> P
         sum_ = replace(sum_, gaps=taps.gaps)
     elif registers.few and sampled(geometry):
         way, sum_ = SCATTERED if backward else SAMPLED, described(single, backward, item)
-    return build(sum_, threads, registers, geometry, way) if suits(sum_, registers) else None
+    return build(sum_, threads, registers, geometry, way) if suits(sum_, registers, way) else None
 
 
 def spreads(geometry: Convolution) -> bool:
