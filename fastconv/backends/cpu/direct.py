@@ -217,11 +217,12 @@ def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int) -
         bias_step = word(plan, s.BIAS_STEP)
         bias = word(arrays, s.BIAS) + (word(job, s.GROUP) * word(plan, s.FILTERS) + first) * bias_step
         pitch = word(plan, s.STRIP_ROW)
+        apart = word(plan, s.BUFFERED) and not word(plan, s.IN_PLACE)  # rows of both are whole vectors of our own
         for top in range(0, high, rows):
             i = min(top, high - rows)
             for left in range(0, wide, across):
                 j = max(0, min(left, wide - across))
-                last = min(wide - j, across) - (vectors - 1) * lanes
+                last = lanes if apart else min(wide - j, across) - (vectors - 1) * lanes
                 x, target = source + i * pitch + j * item, y + i * row_pitch + j * item
                 pixels_tile(
                     item,
