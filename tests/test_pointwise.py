@@ -33,7 +33,7 @@ def both_passes(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, blo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pointwise_plans, "BLOCK", block)
         patch.setattr(pointwise_plans, "SMALL", -1.0)
-        patch.setattr(pointwise_plans, "suits", lambda sum_, _: all(axis.step == 1 for axis in sum_.axes))
+        patch.setattr(pointwise_plans, "suits", lambda sum_, *_: all(axis.step == 1 for axis in sum_.axes))
         if max(geometry.stride) > 1:  # whose pixels are only sampled where registers are few
             patch.setattr(pointwise_plans, "vectors", lambda: Vectors(vectors().bits, 16))
         planned = pointwise_plans.planned.__wrapped__
@@ -123,7 +123,7 @@ def spread(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, block=40
         patch.setattr(pointwise_plans, "BLOCK", block)
         patch.setattr(pointwise_plans, "SMALL", -1.0)
         patch.setattr(pointwise_plans, "SPREADING", 1)
-        patch.setattr(pointwise_plans, "suits", lambda sum_, _: np.prod(sum_.kernel) == 1)
+        patch.setattr(pointwise_plans, "suits", lambda sum_, *_: np.prod(sum_.kernel) == 1)
         y = empty(geometry.input_shape, dtype)
         assert cpu.run(pointwise_plans.planned.__wrapped__(geometry, True, y.itemsize, threads), grad, weight, bias, y)
     return y
