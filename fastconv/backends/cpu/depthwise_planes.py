@@ -67,8 +67,7 @@ class Taps:
         first = e.at(left, e.word(entries, e.long(0)))
         found = dict.fromkeys(sorted({place for t in range(self.some) for place in self.places(t)}), e.first(e.lanes))
         for place in found if width is not None else ():
-            at = e.at(first, place)
-            found[place] = e.b.xor(e.leading(e.b.neg(at)), e.leading(e.b.sub(width, at)))
+            found[place] = e.within(e.at(first, place), width)
         return found, e.b.mul(first, e.long(e.item))
 
     def places(self, t: int) -> list[int]:

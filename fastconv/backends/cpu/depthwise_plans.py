@@ -167,12 +167,18 @@ class Layout:
         return self.plan(tile, [(kernel, values, tasks, 4)], PAGE + thread * self.threads, (table, pixels, *tables))
 
     @property
+    def flat(self) -> bool:
+        """Whether a channel of an image is a single plane, read and written."""
+        deep = self.axes[0]
+        return deep.source == deep.target == len(deep.shifts) == 1
+
+    @property
     def by_planes(self) -> bool:
         """Whether planes are filtered one by one: neighbouring rows of taps, and rows of pixels that fill lanes."""
-        deep, high, wide = self.axes
+        _, high, wide = self.axes
         rows = len(high.phases[0])
         return (
-            deep.source == deep.target == len(deep.shifts) == 1
+            self.flat
             and all(len(axis.phases) == 1 and axis.step <= 2 for axis in self.axes)
             and high.shifts[-1] - high.shifts[0] + 1 == rows
             and 1 < rows <= depthwise_planes.MOST
@@ -192,12 +198,10 @@ class Layout:
         table = np.array([[shift, *found] for (_, shift), found in zip(across, weights, strict=True)], np.int64)
         each = high.target * -(-wide.target // self.lanes)  # vectors of a plane
         self.cycles = PLANE * self.images * self.channels * each * (self.taps + 4)
-        planes, wanted = self.images * self.channels, PARTS * self.threads if self.threads > 1 else 1
-        blocks = max(1, min(high.target // TALL, -(-wanted // planes)))
+        blocks, together = self.shares(high.target)
         rows = -(-high.target // blocks)
         alone = wide.target > vectors * self.lanes  # then a plane is gone through several times
-        share = planes * blocks // (8 * wanted) if self.threads > 1 else self.channels
-        together = 1 if alone else max(1, min(share, self.channels))
+        together = 1 if alone else together
         room = (machine.vectors().registers - 2 - taps * some - vectors * wide.step) // vectors
         tallest = min(room, high.target // blocks, LOW * high.step if alone else TALL)
         if few and not alone and rows <= WHOLE:  # then no row is loaded twice, and weights had better be spilled
@@ -216,6 +220,13 @@ class Layout:
         steps = [(kernel, words, self.images * sets * blocks, 4)]
         return self.plan(described, steps, PAGE + thread * self.threads, (table,))
 
+    def shares(self, rows: int) -> tuple[int, int]:
+        """Blocks of a plane of so many rows, and channels of a task where they may be several."""
+        planes, wanted = self.images * self.channels, PARTS * self.threads if self.threads > 1 else 1
+        blocks = max(1, min(rows // TALL, -(-wanted // planes)))
+        share = planes * blocks // (8 * wanted) if self.threads > 1 else self.channels
+        return blocks, max(1, min(share, self.channels))
+
     def plane_words(self, **more: int) -> list[int]:
         """A plan's parameters, plane by plane."""
         _, high, wide = self.axes
@@ -231,9 +242,9 @@ class Layout:
     @property
     def by_phases(self) -> bool:
         """Whether planes are filtered one by one, whose output has phases: few rows and columns of taps for each."""
-        deep, high, wide = self.axes
+        _, high, wide = self.axes
         return (
-            deep.source == deep.target == len(deep.shifts) == 1
+            self.flat
             and max(len(high.phases), len(wide.phases)) == 2
             and all(a.step == 1 and a.shifts[-1] - a.shifts[0] < depthwise_phases.MOST for a in (high, wide))
             and NARROW * wide.count >= self.lanes
@@ -243,17 +254,13 @@ class Layout:
         """The input gradient plane by plane, where its output has phases."""
         _, high, wide = self.axes
         down, across = len(high.phases), len(wide.phases)
-        met = [[sum(1 << s - a.shifts[0] for _, s in p) for p in a.phases] + [0] for a in (high, wide)]
-        order = [sorted(p, key=lambda tap: tap[1]) for a in (high, wide) for p in a.phases]
-        pairs = product(order[:down], order[down:])
-        found = [r * self.strides[1] + t for rows, columns in pairs for (r, _), (t, _) in product(rows, columns)]
+        met = [sum(1 << s - a.shifts[0] for _, s in (*a.phases, ())[b]) for a in (high, wide) for b in (0, 1)]
+        order = [[sorted(taps, key=lambda tap: tap[1]) for taps in a.phases] for a in (high, wide)]
+        found = [r * self.strides[1] + t for pair in product(*order) for (r, _), (t, _) in product(*pair)]
         table = np.array(found, np.int64) * self.item
         each = high.count * -(-wide.count // self.lanes)  # vectors of a plane
         self.cycles = PLANE * self.images * self.channels * each * (self.taps + 4 * down * across)
-        planes, wanted = self.images * self.channels, PARTS * self.threads if self.threads > 1 else 1
-        blocks = max(1, min(high.count // TALL, -(-wanted // planes)))
-        share = planes * blocks // (8 * wanted) if self.threads > 1 else self.channels
-        together = max(1, min(share, self.channels))
+        blocks, together = self.shares(high.count)
         sets = -(-self.channels // together)
         zeros = self.lanes + depthwise_phases.MOST
         thread = up(zeros * self.item, PAGE) + LINE
@@ -261,7 +268,7 @@ class Layout:
             TOP=high.shifts[0], LEFT=wide.shifts[0], TABLE=table.ctypes.data, ROWS=high.count, LINES=down,
             BLOCKS=blocks, TOGETHER=together, SETS=sets, PER_THREAD=thread, ZEROS=zeros,
         )  # fmt: skip
-        kernel = depthwise_phases.phases_body(self.item, self.lanes, down, across, *met[0][:2], *met[1][:2])
+        kernel = depthwise_phases.phases_body(self.item, self.lanes, down, across, *met)
         described = f"{down} x {across} phases x a vector of {self.lanes} pixels, pixels"
         steps = [(kernel, words, self.images * sets * blocks, 4)]
         return self.plan(described, steps, PAGE + thread * self.threads, (table,))

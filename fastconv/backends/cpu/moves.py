@@ -86,13 +86,12 @@ def copy_spread(e: Emit, spills: int, source: Value, number: Value, count: Value
     """
     width, twice = e.lanes * e.item, 2 * e.lanes
     between = e.splat(e.number(number))
-    halves = [[lane for j in range(h * e.lanes // 2, (h + 1) * e.lanes // 2) for lane in (j, e.lanes)] for h in (0, 1)]
     whole = e.b.sdiv(e.at(count, twice - 1) if spills else count, e.long(twice))
 
     def step(index: Value, _: list[Value]) -> list[Value]:
         numbers, place = e.load(source, e.b.mul(index, e.long(width))), e.b.mul(index, e.long(2 * width))
-        for h, lanes in enumerate(halves):
-            e.store(e.shuffle(numbers, between, lanes), target, e.at(place, h * width))
+        for h, vector in enumerate(e.interleaved(numbers, between)):
+            e.store(vector, target, e.at(place, h * width))
         return []
 
     e.loop(whole, [], step)
@@ -101,9 +100,9 @@ def copy_spread(e: Emit, spills: int, source: Value, number: Value, count: Value
     left, place = e.b.sub(count, e.b.mul(whole, e.long(twice))), e.b.mul(whole, e.long(2 * width))
     some = e.leading(e.b.ashr(e.at(left, 1), e.long(1)))
     numbers = e.masked_load(some, source, e.b.mul(whole, e.long(width)))
-    for h, lanes in enumerate(halves):
+    for h, vector in enumerate(e.interleaved(numbers, between)):
         mask = e.leading(e.b.sub(left, e.long(h * e.lanes)))
-        e.masked_store(e.shuffle(numbers, between, lanes), mask, target, e.at(place, h * width))
+        e.masked_store(vector, mask, target, e.at(place, h * width))
 
 
 @instruction(2)
@@ -150,8 +149,7 @@ def copy_rows(
         return e.b.mul(e.b.sub(e.b.mul(v, e.long(e.lanes)), before), e.long(step))
 
     def masks(v: Value) -> list[Value]:
-        starts = [e.at(place_of(v), part * e.lanes) for part in range(step)]
-        return [e.b.xor(e.leading(e.b.neg(at)), e.leading(e.b.sub(reach, at))) for at in starts]
+        return [e.within(e.at(place_of(v), part * e.lanes), reach) for part in range(step)]
 
     def vector(row: Value, v: Value, wanted: list[Value] | None) -> Value:
         at = e.b.mul(place_of(v), e.long(e.item))
@@ -200,16 +198,12 @@ def copy_rows(
 @instruction(2)
 def copy_between(e: Emit, even: Value, odd: Value, count: Value, target: Value) -> None:
     """target[2 j] = even[j], target[2 j + 1] = odd[j] for j < count."""
-    width, half = e.lanes * e.item, e.lanes // 2
-    low = [lane for j in range(half) for lane in (j, j + e.lanes)]
-    high = [lane for j in range(half, e.lanes) for lane in (j, j + e.lanes)]
-    whole = e.b.sdiv(count, e.long(e.lanes))
+    width, whole = e.lanes * e.item, e.b.sdiv(count, e.long(e.lanes))
 
     def step(index: Value, _: list[Value]) -> list[Value]:
         place, twice = e.b.mul(index, e.long(width)), e.b.mul(index, e.long(2 * width))
-        u, v = e.load(even, place), e.load(odd, place)
-        e.store(e.shuffle(u, v, low), target, twice)
-        e.store(e.shuffle(u, v, high), target, e.at(twice, width))
+        for h, vector in enumerate(e.interleaved(e.load(even, place), e.load(odd, place))):
+            e.store(vector, target, e.at(twice, h * width))
         return []
 
     e.loop(whole, [], step)
@@ -217,8 +211,8 @@ def copy_between(e: Emit, even: Value, odd: Value, count: Value, target: Value) 
     mask, numbers = e.first(left), e.b.mul(left, e.long(2))
     place, twice = e.b.mul(whole, e.long(width)), e.b.mul(whole, e.long(2 * width))
     u, v = e.masked_load(mask, even, place), e.masked_load(mask, odd, place)
-    e.masked_store(e.shuffle(u, v, low), e.first(numbers), target, twice)
-    e.masked_store(e.shuffle(u, v, high), e.first(e.b.sub(numbers, e.long(e.lanes))), target, e.at(twice, width))
+    for h, vector in enumerate(e.interleaved(u, v)):
+        e.masked_store(vector, e.first(e.b.sub(numbers, e.long(h * e.lanes))), target, e.at(twice, h * width))
 
 
 @instruction(4)

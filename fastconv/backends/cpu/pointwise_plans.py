@@ -54,7 +54,7 @@ class Plan:
     finite_weights: bool = False  # there is no padding that weights must not meet
 
 
-def suits(sum_: Sum, registers: Vectors, way: str = EVERY) -> bool:
+def suits(sum_: Sum, registers: Vectors, way: str) -> bool:
     """Whether it is a sum over single pixels in place, with so many of them, and so long sums, that packing pays."""
     *others, pixels = sum_.axes
     single = prod(sum_.kernel) == 1 and pixels.phases == (((0, 0),),) and pixels.step == 1

@@ -126,6 +126,10 @@ class Emit:
         self.leads[id(mask)] = mask
         return mask
 
+    def within(self, begin: Value, count: Value) -> Value:
+        """The mask of the lanes, of places from `begin` on, that are among the first `count` places."""
+        return self.b.xor(self.leading(self.b.neg(begin)), self.leading(self.b.sub(count, begin)))
+
     def gather(self, places: Value, mask: Value, outside: Value = None) -> Value:
         """The numbers at a vector of addresses; lanes outside the mask are 0, or those of a vector."""
         pointers = self.b.inttoptr(places, ir.VectorType(self.scalar.as_pointer(), self.lanes))
@@ -195,6 +199,11 @@ class Emit:
     def shuffle(self, u: Value, v: Value, lanes: Sequence[int]) -> Value:
         """The lanes of two vectors in this order; the second one's count on."""
         return self.b.shuffle_vector(u, v, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
+
+    def interleaved(self, u: Value, v: Value) -> list[Value]:
+        """The lanes of two vectors in turn, as two vectors."""
+        lanes = [lane for j in range(self.lanes) for lane in (j, j + self.lanes)]
+        return [self.shuffle(u, v, lanes[: self.lanes]), self.shuffle(u, v, lanes[self.lanes :])]
 
     def loop(
         self, count: Value, start: Sequence[Value], step: Callable[[Value, list[Value]], Sequence[Value]]
