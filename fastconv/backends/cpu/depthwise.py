@@ -14,10 +14,10 @@ from typing import Any
 
 from numba import njit
 
+from fastconv.backends.cpu.channel_tiles import channels_sums, channels_tile
 from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import add_vectors, clear_numbers, copy_lanes, flag_unless_finite, will_store
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.tiles import channels_sums, channels_tile
 from fastconv.backends.cpu.turns import turn_apart, turn_block
 
 # A plan's words: channels; along each axis pixels read and written, phases, the step, the least shift, and the pixels

@@ -18,7 +18,7 @@ from fastconv.backends.cpu.moves import copy_lanes, flag_unless_finite, gather, 
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
 from fastconv.backends.cpu.tiles import filters_tile, pixels_tile
-from fastconv.backends.cpu.turns import store_turned, turn_apart, turn_block
+from fastconv.backends.cpu.turns import store_some_turned, store_turned, turn_apart, turn_block
 
 
 @njit
@@ -65,6 +65,21 @@ def direct_body(item: int, lanes: int) -> Any:
         set_word(job, s.HIGH, rows)
 
     @njit
+    def lines_of(plan, arrays, job, y, depth, row, rows, column, thread):  # type: ignore[no-untyped-def]
+        """A panel's phases where they belong: the tile puts those side by side that share a row."""
+        seen, height, width = own_panel(plan, arrays, job, thread), word(plan, s.TARGET + 1), word(plan, s.TARGET + 2)
+        deep, down, across = word(plan, s.PHASES), word(plan, s.PHASES + 1), word(plan, s.PHASES + 2)
+        set_word(job, s.ACROSS, width - column * across)
+        for a in range(min(deep, word(plan, s.TARGET) - depth * deep)):
+            for b in range(down):
+                line = row * down + b
+                place = ((depth * deep + a) * height + line) * width + column * across
+                set_word(job, s.PHASE, (a * down + b) * across)
+                set_word(job, s.LINES, min(rows, (height - line + down - 1) // down))
+                set_word(job, s.RESULT, y + place * item)
+                call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
+
+    @njit
     def task_of(plan, task):  # type: ignore[no-untyped-def]
         """A task's share of the panels, block of rows and columns, depth, and first image and group."""
         share, rest = task % word(plan, s.SHARES), task // word(plan, s.SHARES)
@@ -92,11 +107,9 @@ def direct_body(item: int, lanes: int) -> Any:
         job = word(arrays, s.WORKSPACE) + word(plan, s.SHARED) + thread * word(plan, s.PER_THREAD)
         strip = job + s.JOB_BYTES
         buffer = strip + word(plan, s.BUFFER)
-        height, width = word(plan, s.TARGET + 1), word(plan, s.TARGET + 2)
         set_word(job, s.STRIP, strip)
-        set_word(job, s.PHASE, 0)
         set_word(job, s.FILTER_PITCH, word(plan, s.FILTER_BYTES))
-        set_word(job, s.ROW_PITCH, width * item)
+        set_word(job, s.ROW_PITCH, word(plan, s.PHASES + 1) * word(plan, s.TARGET + 2) * item)
         for task in range(first, end):
             share, row, rows, column, columns, depth, image_group = task_of(plan, task)
             if word(plan, s.IN_PLACE):
@@ -122,80 +135,83 @@ def direct_body(item: int, lanes: int) -> Any:
                         phases_of(plan, arrays, job, buffer, thread)
                         join(plan, buffer, valid, y, depth, row, rows, column, columns)
                     else:
-                        set_word(job, s.RESULT, y + ((depth * height + row) * width + column) * item)
-                        call(word(plan, s.PANEL_CODE), plan, own_panel(plan, arrays, job, thread), job, 0, 0)
+                        lines_of(plan, arrays, job, y, depth, row, rows, column, thread)
 
     return direct
 
 
 @cache
-def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) -> Any:
-    """A panel of filters over a block, filters in the lanes, from packed weights.
+def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int, phases: int) -> Any:
+    """A panel of filters over a block, filters in the lanes, from packed weights; of so many phases that share rows.
 
-    Taps are summed in cuts, whose weights stay in the first cache while all tiles of the block meet them.
+    Taps are summed in cuts, whose weights stay in the first cache while all tiles of the block meet them. The sums of a
+    row of tiles, of all phases, come to lie side by side, and are turned when the last ones are there.
     """
     pixel = vectors * lanes * item
+    spread = phases * pixel
     fetches = machine.vectors().few  # such tiles do not outlast the wait for the next weights
 
     @njit
-    def store_tile(tile, y, row_pitch, filter_pitch, valid):  # type: ignore[no-untyped-def]
-        """The sums of a tile, turned, to the first `valid` filters."""
-        for r in range(rows):
+    def store_rows(sums, pitch, lines, count, y, row_pitch, filter_pitch, valid):  # type: ignore[no-untyped-def]
+        """The sums of so many rows and pixels of each, turned, to the first `valid` filters."""
+        for r in range(lines):
             for v in range(vectors):
-                source, count = tile + r * columns * pixel + v * lanes * item, valid - v * lanes
-                target = y + r * row_pitch + v * lanes * filter_pitch
-                store_turned(item, lanes, columns, source, pixel, target, filter_pitch, count)
+                source, target = sums + r * pitch + v * lanes * item, y + r * row_pitch + v * lanes * filter_pitch
+                there = valid - v * lanes
+                if count < lanes:
+                    store_some_turned(item, lanes, source, pixel, target, filter_pitch, there, count)
+                    continue
+                for left in range(0, count, lanes):
+                    j = min(left, count - lanes)
+                    store_turned(item, lanes, source + j * pixel, pixel, target + j * item, filter_pitch, there)
 
     @body
     def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]
-        table = word(plan, s.PHASE_TABLE) + 32 * word(job, s.PHASE)
-        taps, places, part, ranges = word(table, 0), word(table, 1), word(table, 2), word(table, 3)
         source, y = word(job, s.PIXELS), word(job, s.RESULT)
         high, wide, valid = word(job, s.HIGH), word(job, s.WIDE), word(job, s.VALID)
+        lines, count = word(job, s.LINES), min(wide * phases, word(job, s.ACROSS))
         filter_pitch, row_pitch = word(job, s.FILTER_PITCH), word(job, s.ROW_PITCH)
         scratch = word(job, s.STRIP) + word(plan, s.SCRATCH)
         number = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)
-        weights = word(arrays, s.WORKSPACE) + number * word(plan, s.PANEL_BYTES) + part
         pitch, cut = word(plan, s.STRIP_ROW), word(plan, s.CUT)
-        tile_bytes = rows * columns * pixel if cut < taps else 0
-        tiles = (high + rows - 1) // rows * ((wide + columns - 1) // columns)
-        some = (min(cut, taps) * pixel // LINE + tiles - 1) // tiles if fetches else 0  # lines for each tile
-        for begin in range(0, max(1, taps), cut):
-            last = begin + cut >= taps
-            tile, ahead = scratch, weights + (1 + begin + cut) * pixel
-            for top in range(0, high, rows):
-                i = min(top, high - rows)
-                first, end = begin, min(begin + cut, taps)
-                if ranges:
-                    place = ranges + 16 * (word(job, s.ROW) + i)
-                    first, end = max(first, word(place, 0)), min(end, word(place, 1))
-                own = weights + (1 + first) * pixel
-                for left in range(0, wide, columns):
-                    j = min(left, wide - columns)
-                    x, target = source + i * pitch + j * item, y + i * row_pitch + j * item
-                    start, apart = (tile, pixel) if begin else (weights, 0)
-                    will_pass(item, lanes, ahead, some)
-                    ahead += some * LINE
-                    for r in range(rows if last else 0):
-                        will_store(item, lanes, target + r * row_pitch, filter_pitch, valid)
-                    filters_tile(
-                        item,
-                        lanes,
-                        rows,
-                        columns,
-                        vectors,
-                        x,
-                        pitch,
-                        places + 16 * first,
-                        end - first,
-                        own,
-                        start,
-                        apart,
-                        tile,
-                    )
+        across = (wide + columns - 1) // columns
+        sums_pitch = across * columns * spread
+        tiles = (high + rows - 1) // rows * across
+        some = cut * pixel // LINE // tiles + 1 if fetches else 0  # lines for each tile
+        for phase in range(phases):
+            table = word(plan, s.PHASE_TABLE) + 32 * (word(job, s.PHASE) + phase)
+            taps, places, part, ranges = word(table, 0), word(table, 1), word(table, 2), word(table, 3)
+            weights = word(arrays, s.WORKSPACE) + number * word(plan, s.PANEL_BYTES) + part
+            sums_bytes = rows * sums_pitch if phases > 1 or cut < taps else 0
+            for begin in range(0, max(1, taps), cut):
+                done = begin + cut >= taps
+                last = done and phase + 1 == phases
+                sums, ahead = scratch, weights + (1 + begin + cut) * pixel
+                for top in range(0, high, rows):
+                    i = min(top, high - rows)
+                    first, end = begin, min(begin + cut, taps)
+                    if ranges:
+                        place = ranges + 16 * (word(job, s.ROW) + i)
+                        first, end = max(first, word(place, 0)), min(end, word(place, 1))
+                    own, slot, target = weights + (1 + first) * pixel, sums + phase * pixel, y + i * row_pitch
+                    for left in range(0, wide, columns):
+                        j = min(left, wide - columns)
+                        x = source + i * pitch + j * item
+                        start, start_row, start_step = (slot, sums_pitch, spread) if begin else (weights, 0, 0)
+                        out = sums + phase * pixel + j * spread if done else slot  # the last tile's lie apart till then
+                        will_pass(item, lanes, ahead, some)
+                        ahead += some * LINE
+                        for r in range(rows if last else 0):
+                            will_store(item, lanes, target + r * row_pitch + j * phases * item, filter_pitch, valid)
+                        filters_tile(
+                            item, lanes, rows, columns, vectors, x, pitch, places + 16 * first, end - first, own,
+                            start, start_row, start_step, out, sums_pitch, spread,
+                        )  # fmt: skip
+                        slot += columns * spread
                     if last:
-                        store_tile(tile, target, row_pitch, filter_pitch, valid)
-                    tile += tile_bytes
+                        there = min(rows, lines - i)
+                        store_rows(sums, sums_pitch, there, count, target, row_pitch, filter_pitch, valid)
+                    sums += sums_bytes
 
     return panel
 

@@ -73,7 +73,7 @@ class Layout:
     def __init__(self, sum_: Sum, tile: Tile, lanes: int, threads: int, leaves_out: bool = True) -> None:
         self.sum, self.tile, self.lanes = sum_, tile, lanes
         self.phases = [len(a.phases) for a in sum_.axes]
-        self.buffered = prod(self.phases) > 1
+        self.buffered = prod(self.phases) > 1 and tile.kind == "pixels"
         self.panels = -(-sum_.filters // tile.filters)
         self.inside = all(a.inside for a in sum_.axes)
         self.in_place = self.inside and sum_.axes[2].step == 1 and (sum_.filters < COPIED or self.together)
@@ -95,8 +95,9 @@ class Layout:
 
     def footprint(self, rows: int, columns: int) -> int:
         """Bytes that a task goes through again and again."""
-        buffer = prod(self.phases) * rows * up(columns * self.sum.item, LINE) * self.tile.filters
-        return self.strip(rows, columns).channel * self.sum.channels + buffer * self.buffered
+        phases = prod(self.phases) if self.buffered else self.phases[2] if self.phases[2] > 1 else 0
+        sums = phases * rows * up(columns * self.sum.item, LINE) * self.tile.filters
+        return self.strip(rows, columns).channel * self.sum.channels + sums
 
     def blocks(self, repeats: int) -> tuple[int, int, int]:
         """Blocks of rows and of columns, and shares of the panels."""
@@ -317,8 +318,9 @@ class Layout:
         buffer = 0 if self.in_place else up(strip.channel * sum_.channels * self.run + LINE, PAGE)
         scratch = buffer + (up(buffer_filter * tile.filters, PAGE) if self.buffered else 0)
         cut = self.cut(most)
-        tiles = self.tiles if cut < most else 1
-        own = scratch + (up(tiles * tile.rows * tile.columns * tile.filters * item, PAGE) if packed else 0)
+        down = -(-self.rows // tile.rows) if cut < most or self.phases[2] > 1 else 1
+        sums = down * tile.rows * -(-self.columns // tile.columns) * tile.columns * self.phases[2] * tile.filters
+        own = scratch + (up(sums * item, PAGE) if packed else 0)
         return {
             s.SHARED: up(LINE + (sum_.groups * self.panels * self.panel_bytes if packed and not alone else 0), PAGE),
             s.PER_THREAD: own + (self.panel_bytes if alone else 0) + PAGE + s.JOB_BYTES,
@@ -372,7 +374,7 @@ class Layout:
         """The body with the tile."""
         item, tile = self.sum.item, self.tile
         if tile.kind == "filters":
-            return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors)
+            return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors, self.phases[2])
         return direct.pixels_panel(item, self.lanes, tile.filters, tile.rows, tile.vectors)
 
     def check(self) -> tuple[Any, list[int], int, int]:
@@ -386,7 +388,7 @@ class Layout:
         sum_, taps, rows = self.sum, prod(self.sum.kernel), self.sum.channels
         if sum_.channel_step == taps * sum_.item != sum_.filter_step:  # all of a filter's are one row
             taps, rows = taps * rows, 1
-        in_order = rows == 1 and not self.buffered and not self.by_rows
+        in_order = rows == 1 and prod(self.phases) == 1 and not self.by_rows
         parameters = [self.panels, sum_.filters, sum_.group_step, sum_.filter_step, self.panel_bytes, sum_.item]
         parameters += [prod(self.phases), phases.ctypes.data, flag, self.panel_numbers]
         parameters += [0 if in_order else self.packed.ctypes.data, rows, taps, sum_.channel_step]

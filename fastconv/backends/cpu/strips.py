@@ -22,7 +22,8 @@ ROW_BLOCKS, COLUMN_BLOCKS, SHARES, PANELS = range(6, 10)
 SOURCE, CHANNEL_BYTES, LEAST, STEPS, RESIDUES, RESIDUE_TABLES = 10, 13, 14, 17, 20, 23
 # The strip: margins; bytes of a channel, a plane, a row and a residue's part of a row; whether it is the source itself.
 MARGINS, STRIP_CHANNEL, STRIP_PLANE, STRIP_ROW, STRIP_PART, IN_PLACE, STRIP_ROW_SPAN = 26, 29, 30, 31, 32, 33, 34
-# The output: pixels, bytes from a filter to the next, phases along each axis, and of them all.
+# The output: pixels, bytes from a filter to the next, phases along each axis, and of them all; whether they come to
+# lie in a buffer first.
 TARGET, FILTER_BYTES, PHASES, ALL_PHASES, BUFFERED = 35, 38, 39, 42, 43
 # The table of phases: for each one taps, the address of the taps' table, bytes of its part of a panel.
 PHASE_TABLE, PANEL_BYTES, FILTER_STEP, GROUP_WEIGHTS, BIAS_STEP = 44, 45, 46, 47, 48
@@ -46,6 +47,8 @@ X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 FROM, OF_CHANNELS, DEPTH, ROW, HIGH, COLUMN, WIDE, STRIP = range(8)
 # ... and the panel.
 GROUP, NUMBER, PHASE, VALID, PIXELS, RESULT, FILTER_PITCH, ROW_PITCH = range(8, 16)
+# Of the output, how many rows from RESULT on, ROW_PITCH apart, and neighbouring pixels are there.
+LINES, ACROSS = range(16, 18)
 JOB_ARRAYS = 192  # where the call's addresses stand again, with a workspace of the thread's own
 JOB_BYTES = 256
 

@@ -14,6 +14,7 @@ from fastconv.geometry import Convolution
 
 STORE, STORE_FEW = 6.0, 5.0  # cycles to turn and store a vector of a tile that has filters in its lanes
 LOAD, WEIGHT = 0.18, 0.3  # cycles that loading a number or a vector of weights adds, and a weight of its own address
+ISSUED, OTHERS = 3.0, 2.5  # instructions of a thread a cycle; of a step those that neither load nor add
 ALONE = 0.75  # cycles of a load that is no part of a multiply-add
 ALIGNED, CROSSING, OFTEN = 0.45, 0.65, 0.4  # and a vector of pixels, also where it crosses lines, or comes from far
 WEIGHT_FEW, CROSSING_FEW = 0.35, 0.75  # with few registers
@@ -22,6 +23,8 @@ AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
 BRANCH = 30.0  # cycles of a tile or a cut that are lost at its ends
 FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
 PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
+PACK_FAR = 1.0  # and more of a panel that the second cache does not hold until it is wanted
+LONE = 0.15  # cycles of a tap that comes from lines of one row's alone, with few registers
 CUT, CUT_WITH_PIXELS = 0.4, 0.5  # of the first cache, for the weights of a cut, and for their pixels too
 
 # What needs cycles.
@@ -99,9 +102,12 @@ def best_tile(sum_: Sum, lanes: int, registers: int) -> Tile:
 def rate(sums: int, loads: float, registers: int = 32) -> float:
     """Cycles of a step: two multiply-adds a cycle, which loads disturb, and four cycles until a sum can go on.
 
-    With few registers, a single number is loaded by an instruction of its own, two a cycle at best.
+    With few registers, a single number is loaded by an instruction of its own, two a cycle at best, and a core that
+    works for two threads has no more instructions to give than a step needs.
     """
-    return max(sums / 2 + LOAD * loads, 4.0, ALONE * loads if registers <= FEW else 0.0)
+    if registers > FEW:
+        return max(sums / 2 + LOAD * loads, 4.0)
+    return max(sums / 2, 4.0, ALONE * loads, (sums + loads + OTHERS) / ISSUED)
 
 
 def shared_parts(sum_: Sum, lanes: int, sums: float) -> dict[str, float]:
@@ -146,7 +152,7 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     _, height, width = sum_.axes
     pixels = sum_.images * prod(a.count * len(a.phases) for a in sum_.axes)
     found = []
-    for vectors, rows, columns in product((1, 2, 3, 4), (1, 2, 3, 4), range(3, 15)):
+    for vectors, rows, columns in product((1, 2, 3, 4), (4, 3, 2, 1), range(3, 15)):  # of equals, that with more rows
         sums = rows * columns * vectors
         if sums + vectors + 1 > registers or columns > width.count or rows > height.count:
             continue
@@ -154,12 +160,14 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         tiles = panels * -(-height.count // rows) * -(-width.count // columns)
         stores = (STORE_FEW if registers <= FEW else STORE) * lanes * rows * vectors * -(-columns // lanes)
         pack = PACK_TOGETHER if sum_.filter_step == sum_.item else PACK
+        pack += PACK_FAR * (sum_.weights * lanes * vectors // sum_.filters > cache_bytes(2, 1 << 20) * 2 // 3)
         packing = panels * vectors * lanes * sum_.taps * len(sum_.axes[2].phases) ** 2 / max(1, pixels) * pack
         together = -(-height.count // rows) * -(-width.count // columns)  # tiles that meet the same weights, at most
         far = (FARTHER if sum_.far else FAR) * vectors / together
         cuts = -(-sum_.taps // cut_of(vectors * lanes * sum_.item, sum_.item, sum_.axes[2])) if together > 1 else 1
         parts = shared_parts(sum_, lanes, tiles * sums)
-        parts[LOADS] = tiles * sum_.taps * (rate(sums, rows * columns + vectors, registers) - sums / 2)
+        lone = LONE * (registers <= FEW and rows == 1 and prod(sum_.kernel) > 1)
+        parts[LOADS] = tiles * sum_.taps * (rate(sums, rows * columns + vectors, registers) - sums / 2 + lone)
         parts[FETCHED] = tiles * sum_.taps * far
         parts[ENDS] = tiles * (stores + cuts * BRANCH + (cuts - 1) * AGAIN * sums)
         parts[PACKED] = packing * prod(a.count for a in sum_.axes)

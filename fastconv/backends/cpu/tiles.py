@@ -7,7 +7,6 @@ its pixel from the window's first one, so that the tiles know neither rank nor s
 - `pixels_tile` has pixels in the lanes: a pixel is loaded as part of a vector, a weight as a single number.
 - `taps_tile` has filters in the lanes too, and sums over pixels: the gradient of the weights.
 - `dots_tile` does so with pixels in the lanes, where filters are few.
-- `channels_tile` and `channels_sums` have channels in the lanes, each with a filter of its own.
 - `store_dots` and `add_product` are products of matrices, which have no taps.
 
 What a tile is written for: fused multiply-adds at the rate of both units, with fewer loads than the two load units
@@ -16,12 +15,15 @@ take. Each number is loaded beside its multiply-adds; LLVM keeps that order, and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastconv.backends.cpu import machine
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 AHEAD = 8  # rows of a product that are fetched before they are loaded
+TIMES = 4  # how many steps of a sum are written one behind the other, where a step is short
+WIDE = 6  # pixels across of a tile whose step takes long enough for the next row's to come
 
 
 @instruction(5)
@@ -36,17 +38,21 @@ def filters_tile(
     taps: Value,
     weights: Value,
     start: Value,
+    start_row: Value,
     start_step: Value,
     out: Value,
+    out_row: Value,
+    out_step: Value,
 ) -> None:
     """out[i, j, :] = start[i, j, :] + sum over k of x[i * row_pitch + table[k, 0] + j] * weights[k].
 
-    `weights` has `vectors` vectors of filters for each k; `out` is (rows, columns, vectors, lanes), and so is `start`,
-    from pixel to pixel `start_step` bytes, 0 for a bias.
+    `weights` has `vectors` vectors of filters for each k; so have the pixels of `out` and `start`, from one row and one
+    pixel to the next so many bytes, 0 for a bias.
     """
     width = e.lanes * e.item
     bases = [e.at(x, (i, row_pitch)) for i in range(rows)]
-    fetches = rows == 1 and machine.vectors().few  # the next row's pixels; larger tiles outlast the wait
+    few = machine.vectors().few
+    fetches = few and rows == 1 and columns < WIDE  # the next row's pixels; larger tiles outlast the wait
 
     def step(k: Value, carried: list[Value]) -> list[Value]:
         weights, *sums = carried
@@ -63,11 +69,17 @@ def filters_tile(
                     following.append(e.fma(pixel, filters[v], sums[len(following)]))
         return [e.at(weights, vectors * width), *following]
 
-    pixels = [e.at(start, (pixel, start_step)) for pixel in range(rows * columns)]
-    begin = [e.load(pixel, v * width) for pixel in pixels for v in range(vectors)]
-    _, *sums = e.loop(taps, [weights, *begin], step)
-    for place, total in enumerate(sums):
-        e.store(total, out, place * width)
+    def places(first: Value, row: Value, step: Value) -> Iterator[tuple[Value, int]]:
+        for i in range(rows):
+            pixel = e.at(first, (i, row))
+            for _ in range(columns):
+                yield from ((pixel, v * width) for v in range(vectors))
+                pixel = e.at(pixel, step)
+
+    begin = [e.load(*place) for place in places(start, start_row, start_step)]
+    _, *sums = e.loop(taps, [weights, *begin], step, TIMES if few else 1)
+    for total, place in zip(sums, places(out, out_row, out_step), strict=True):
+        e.store(total, *place)
 
 
 @instruction(5)
@@ -327,70 +339,3 @@ def add_product(
     for target in targets:
         for v, mask in enumerate(masks):
             e.masked_store(next(totals), mask, target, v * width)
-
-
-@instruction(4)
-def channels_tile(
-    e: Emit,
-    columns: int,
-    step: int,
-    x: Value,
-    table: Value,
-    taps: Value,
-    weights: Value,
-    out: Value,
-    out_step: Value,
-) -> None:
-    """out[j * out_step, :] = weights[0] + sum over k of weights[t[k, 1], :] * x[t[k, 0] + j * step, :], by channel.
-
-    `t` is the table, of bytes. Channels are in the lanes, of pixels as of weights; `step` counts pixels, of which each
-    is a vector.
-    """
-    width = e.lanes * e.item
-
-    def tap(k: Value, sums: list[Value]) -> list[Value]:
-        entry = e.at(table, (16, k))
-        weight = e.load(weights, e.word(entry, e.long(1)))
-        pixels = e.at(x, e.word(entry, e.long(0)))
-        return [e.fma(weight, e.load(pixels, j * step * width), total) for j, total in enumerate(sums)]
-
-    for j, total in enumerate(e.loop(taps, [e.load(weights)] * columns, tap)):
-        e.store(total, out, e.b.mul(e.long(j), out_step))
-
-
-@instruction(4)
-def channels_sums(
-    e: Emit,
-    taps: int,
-    step: int,
-    x: Value,
-    table: Value,
-    row_pitch: Value,
-    grads: Value,
-    grad_pitch: Value,
-    rows: Value,
-    pixels: Value,
-    valid: Value,
-    sums: Value,
-) -> None:
-    """sums[k, :] += sum over i, q of grads[i, q, :] * x[table[k] + i * row_pitch + q * step, :], by channel.
-
-    Of the taps only `valid` are there; the others repeat the last one.
-    """
-    width = e.lanes * e.item
-    limit = e.b.sub(valid, e.long(1))
-    bases = [e.at(x, e.word(table, e.least(k, limit))) for k in range(taps)]
-
-    def row(i: Value, totals: list[Value]) -> list[Value]:
-        lines = [e.at(base, (i, row_pitch)) for base in bases]
-        line = e.at(grads, (i, grad_pitch))
-
-        def pixel(q: Value, inner: list[Value]) -> list[Value]:
-            grad, place = e.load(line, e.b.mul(q, e.long(width))), e.b.mul(q, e.long(step * width))
-            return [e.fma(grad, e.load(base, place), total) for base, total in zip(lines, inner, strict=True)]
-
-        return e.loop(pixels, totals, pixel)
-
-    start = [e.load(sums, k * width) for k in range(taps)]
-    for k, total in enumerate(e.loop(rows, start, row)):
-        e.store(total, sums, k * width)

@@ -7,23 +7,23 @@ from fastconv.backends.cpu.masks import branches
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 
-@instruction(3)
-def store_turned(
-    e: Emit, columns: int, tile: Value, pitch: Value, y: Value, filter_pitch: Value, filters: Value
+@instruction(2)
+def store_turned(e: Emit, tile: Value, pitch: Value, y: Value, filter_pitch: Value, filters: Value) -> None:
+    """y[f * filter_pitch + j] = tile[j * pitch + f] for f < filters, none more than the lanes, and j < lanes."""
+    for f, row in enumerate(e.transposed([e.load(e.at(tile, (j, pitch))) for j in range(e.lanes)])):
+        with e.b.if_then(e.b.icmp_signed("<", e.long(f), filters)):
+            e.store(row, e.at(y, (f, filter_pitch)))
+
+
+@instruction(2)
+def store_some_turned(
+    e: Emit, tile: Value, pitch: Value, y: Value, filter_pitch: Value, filters: Value, columns: Value
 ) -> None:
-    """y[f * filter_pitch + j] = tile[j * pitch + f] for f < filters <= lanes, j < columns."""
-    for left in range(0, columns, e.lanes):
-        count = min(e.lanes, columns - left)
-        rows = [e.load(e.at(tile, (left + j, pitch))) for j in range(count)]
-        turned = e.transposed(rows + [e.zero] * (e.lanes - count))
-        for f, row in enumerate(turned):
-            wanted = e.b.icmp_signed("<", e.long(f), filters)
-            with e.b.if_then(wanted):
-                place = e.at(y, (f, filter_pitch), left * e.item)
-                if count == e.lanes:
-                    e.store(row, place)
-                else:
-                    e.masked_store(row, e.first(count), place)
+    """`store_turned` for j < columns alone; all lanes' are read."""
+    mask = e.leading(columns)
+    for f, row in enumerate(e.transposed([e.load(e.at(tile, (j, pitch))) for j in range(e.lanes)])):
+        with e.b.if_then(e.b.icmp_signed("<", e.long(f), filters)):
+            e.masked_store(row, mask, e.at(y, (f, filter_pitch)))
 
 
 @instruction(2)
