@@ -141,14 +141,13 @@ def direct_body(item: int, lanes: int) -> Any:
 
 
 @cache
-def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int, phases: int) -> Any:
-    """A panel of filters over a block, filters in the lanes, from packed weights; of so many phases that share rows.
+def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) -> Any:
+    """A panel of filters over a block, filters in the lanes, from packed weights; of the phases that share a row.
 
     Taps are summed in cuts, whose weights stay in the first cache while all tiles of the block meet them. The sums of a
     row of tiles, of all phases, come to lie side by side, and are turned when the last ones are there.
     """
     pixel = vectors * lanes * item
-    spread = phases * pixel
     fetches = machine.vectors().few  # such tiles do not outlast the wait for the next weights
 
     @njit
@@ -169,7 +168,8 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int, 
     def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]
         source, y = word(job, s.PIXELS), word(job, s.RESULT)
         high, wide, valid = word(job, s.HIGH), word(job, s.WIDE), word(job, s.VALID)
-        lines, count = word(job, s.LINES), min(wide * phases, word(job, s.ACROSS))
+        phases, lines = word(plan, s.PHASES + 2), word(job, s.LINES)
+        spread, count = phases * pixel, min(wide * phases, word(job, s.ACROSS))
         filter_pitch, row_pitch = word(job, s.FILTER_PITCH), word(job, s.ROW_PITCH)
         scratch = word(job, s.STRIP) + word(plan, s.SCRATCH)
         number = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)

@@ -374,7 +374,7 @@ class Layout:
         """The body with the tile."""
         item, tile = self.sum.item, self.tile
         if tile.kind == "filters":
-            return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors, self.phases[2])
+            return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors)
         return direct.pixels_panel(item, self.lanes, tile.filters, tile.rows, tile.vectors)
 
     def check(self) -> tuple[Any, list[int], int, int]:
