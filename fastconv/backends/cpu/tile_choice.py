@@ -18,7 +18,9 @@ ISSUED, OTHERS = 3.0, 2.5  # instructions of a thread a cycle; of a step those t
 ALONE = 0.75  # cycles of a load that is no part of a multiply-add
 ALIGNED, CROSSING, OFTEN = 0.45, 0.65, 0.4  # and a vector of pixels, also where it crosses lines, or comes from far
 WEIGHT_FEW, CROSSING_FEW = 0.35, 0.75  # with few registers
+MASKED_FEW = 4.0  # and where of a row of pixels not all lanes are there
 SINGLE_FAR, SINGLE_FARTHER = 2.0, 20.0  # and some weights of which each line of the cache has no more
+JOIN = 2.0  # cycles to put a number of a phase, which comes in vectors of pixels, between those of others
 AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
 BRANCH = 30.0  # cycles of a tile or a cut that are lost at its ends
 FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
@@ -135,14 +137,16 @@ def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         load = (CROSSING_FEW if few else CROSSING) if len(width.shifts) > 1 else ALIGNED
         load += OFTEN * (sum_.channels * vectors * lanes * sum_.item > cache_bytes(1, 1 << 15) * 5 // 8)
         weight = WEIGHT_FEW if few else WEIGHT
-        step = max(filters * vectors / 2 + weight * filters + load * vectors, 4.0) + turned
+        masked = MASKED_FEW * rows * (few and len(width.phases) == 1 and width.count < across * lanes)
+        step = max(filters * vectors / 2 + weight * filters + load * vectors, 4.0) + turned + masked
         parts = shared_parts(sum_, lanes, tiles * filters * vectors)
         parts[LOADS] = tiles * sum_.taps * (step - filters * vectors / 2)
         if few:
             together = -(-height.count // rows) * -(-wanted // across)
             again = FAR * (filters * sum_.taps * sum_.item > cache_bytes(1, 1 << 15) // 2)
             parts[FETCHED] = tiles * sum_.taps * filters / lanes * (FARTHER * sum_.far / together + again)
-        parts[ENDS] = tiles * (1.5 * filters * vectors + BRANCH)
+        joined = JOIN * sum_.filters * height.count * width.count * any(len(a.phases) > 1 for a in sum_.axes)
+        parts[ENDS] = tiles * (1.5 * filters * vectors + BRANCH) + joined
         found.append(Tile("pixels", filters, rows, across * lanes, across, parts))
     return found
 
