@@ -30,74 +30,77 @@ def block_of(block, blocks, count, tile):  # type: ignore[no-untyped-def]
     return begin, end - begin
 
 
+@njit
+def own_panel(plan, arrays, job, thread):  # type: ignore[no-untyped-def]
+    """The call's addresses; where this task alone wants the panel, with one in the thread's cache, packed here."""
+    if not word(plan, s.PACK_CODE):
+        return arrays
+    index = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)
+    space = word(job, s.STRIP) + word(plan, s.OWN_PANEL) - index * word(plan, s.PANEL_BYTES)
+    seen = job + s.JOB_ARRAYS
+    for place in range(s.WORKSPACE):
+        set_word(seen, place, word(arrays, place))
+    set_word(seen, s.WORKSPACE, space)
+    set_word(seen, s.FLAG, word(arrays, s.FLAG))
+    call(word(plan, s.PACK_CODE), word(plan, s.PACK_PLAN), seen, index, index + 1, thread)
+    return seen
+
+
+@njit
+def phases_of(plan, arrays, job, buffer, thread):  # type: ignore[no-untyped-def]
+    """A panel's phases, into the thread's buffer; of one without taps a row stands for all."""
+    seen, rows = own_panel(plan, arrays, job, thread), word(job, s.HIGH)
+    set_word(job, s.FILTER_PITCH, word(plan, s.BUFFER_FILTER))
+    for phase in range(word(plan, s.ALL_PHASES)):
+        pitch = s.buffer_pitch(plan, phase)
+        set_word(job, s.PHASE, phase)
+        set_word(job, s.ROW_PITCH, pitch)
+        set_word(job, s.HIGH, rows if pitch else word(plan, s.TILE_ROWS))
+        set_word(job, s.RESULT, buffer + phase * word(plan, s.BUFFER_PHASE))
+        call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
+    set_word(job, s.HIGH, rows)
+
+
+@njit
+def lines_of(item, plan, arrays, job, y, depth, row, rows, column, thread):  # type: ignore[no-untyped-def]
+    """A panel's phases where they belong: the tile puts those side by side that share a row."""
+    seen, height, width = own_panel(plan, arrays, job, thread), word(plan, s.TARGET + 1), word(plan, s.TARGET + 2)
+    deep, down, across = word(plan, s.PHASES), word(plan, s.PHASES + 1), word(plan, s.PHASES + 2)
+    set_word(job, s.ACROSS, width - column * across)
+    for a in range(min(deep, word(plan, s.TARGET) - depth * deep)):
+        for b in range(down):
+            line = row * down + b
+            place = ((depth * deep + a) * height + line) * width + column * across
+            set_word(job, s.PHASE, (a * down + b) * across)
+            set_word(job, s.LINES, min(rows, (height - line + down - 1) // down))
+            set_word(job, s.RESULT, y + place * item)
+            call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
+
+
+@njit
+def task_of(plan, task):  # type: ignore[no-untyped-def]
+    """A task's share of the panels, block of rows and columns, depth, and first image and group."""
+    share, rest = task % word(plan, s.SHARES), task // word(plan, s.SHARES)
+    block, rest = rest % word(plan, s.ROW_BLOCKS), rest // word(plan, s.ROW_BLOCKS)
+    row, rows = block_of(block, word(plan, s.ROW_BLOCKS), word(plan, s.ROWS), word(plan, s.TILE_ROWS))
+    block, rest = rest % word(plan, s.COLUMN_BLOCKS), rest // word(plan, s.COLUMN_BLOCKS)
+    column, columns = block_of(block, word(plan, s.COLUMN_BLOCKS), word(plan, s.COLUMNS), word(plan, s.TILE_COLUMNS))
+    depth, image_group = rest % word(plan, s.DEPTHS), rest // word(plan, s.DEPTHS) * word(plan, s.RUN)
+    return share, row, rows, column, columns, depth, image_group
+
+
+@njit
+def source_of(item, plan, arrays, image_group, depth, row, column):  # type: ignore[no-untyped-def]
+    """Where the source of a block begins, without its padding."""
+    line = depth * word(plan, s.STEPS) * word(plan, s.SOURCE + 1) + row * word(plan, s.STEPS + 1)
+    place = line * word(plan, s.SOURCE + 2) + column * word(plan, s.STEPS + 2)
+    return word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES) + place * item
+
+
 @cache
 def direct_body(item: int, lanes: int) -> Any:
     """The loop over tasks around the plan's own panel body, which has the tile."""
     join = join_for(item, lanes)
-
-    @njit
-    def own_panel(plan, arrays, job, thread):  # type: ignore[no-untyped-def]
-        """The call's addresses; where this task alone wants the panel, with one in the thread's cache, packed here."""
-        if not word(plan, s.PACK_CODE):
-            return arrays
-        index = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)
-        space = word(job, s.STRIP) + word(plan, s.OWN_PANEL) - index * word(plan, s.PANEL_BYTES)
-        seen = job + s.JOB_ARRAYS
-        for place in range(s.WORKSPACE):
-            set_word(seen, place, word(arrays, place))
-        set_word(seen, s.WORKSPACE, space)
-        set_word(seen, s.FLAG, word(arrays, s.FLAG))
-        call(word(plan, s.PACK_CODE), word(plan, s.PACK_PLAN), seen, index, index + 1, thread)
-        return seen
-
-    @njit
-    def phases_of(plan, arrays, job, buffer, thread):  # type: ignore[no-untyped-def]
-        """A panel's phases, into the thread's buffer; of one without taps a row stands for all."""
-        seen, rows = own_panel(plan, arrays, job, thread), word(job, s.HIGH)
-        set_word(job, s.FILTER_PITCH, word(plan, s.BUFFER_FILTER))
-        for phase in range(word(plan, s.ALL_PHASES)):
-            pitch = s.buffer_pitch(plan, phase)
-            set_word(job, s.PHASE, phase)
-            set_word(job, s.ROW_PITCH, pitch)
-            set_word(job, s.HIGH, rows if pitch else word(plan, s.TILE_ROWS))
-            set_word(job, s.RESULT, buffer + phase * word(plan, s.BUFFER_PHASE))
-            call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
-        set_word(job, s.HIGH, rows)
-
-    @njit
-    def lines_of(plan, arrays, job, y, depth, row, rows, column, thread):  # type: ignore[no-untyped-def]
-        """A panel's phases where they belong: the tile puts those side by side that share a row."""
-        seen, height, width = own_panel(plan, arrays, job, thread), word(plan, s.TARGET + 1), word(plan, s.TARGET + 2)
-        deep, down, across = word(plan, s.PHASES), word(plan, s.PHASES + 1), word(plan, s.PHASES + 2)
-        set_word(job, s.ACROSS, width - column * across)
-        for a in range(min(deep, word(plan, s.TARGET) - depth * deep)):
-            for b in range(down):
-                line = row * down + b
-                place = ((depth * deep + a) * height + line) * width + column * across
-                set_word(job, s.PHASE, (a * down + b) * across)
-                set_word(job, s.LINES, min(rows, (height - line + down - 1) // down))
-                set_word(job, s.RESULT, y + place * item)
-                call(word(plan, s.PANEL_CODE), plan, seen, job, 0, 0)
-
-    @njit
-    def task_of(plan, task):  # type: ignore[no-untyped-def]
-        """A task's share of the panels, block of rows and columns, depth, and first image and group."""
-        share, rest = task % word(plan, s.SHARES), task // word(plan, s.SHARES)
-        block, rest = rest % word(plan, s.ROW_BLOCKS), rest // word(plan, s.ROW_BLOCKS)
-        row, rows = block_of(block, word(plan, s.ROW_BLOCKS), word(plan, s.ROWS), word(plan, s.TILE_ROWS))
-        block, rest = rest % word(plan, s.COLUMN_BLOCKS), rest // word(plan, s.COLUMN_BLOCKS)
-        column, columns = block_of(
-            block, word(plan, s.COLUMN_BLOCKS), word(plan, s.COLUMNS), word(plan, s.TILE_COLUMNS)
-        )
-        depth, image_group = rest % word(plan, s.DEPTHS), rest // word(plan, s.DEPTHS) * word(plan, s.RUN)
-        return share, row, rows, column, columns, depth, image_group
-
-    @njit
-    def source_of(plan, arrays, image_group, depth, row, column):  # type: ignore[no-untyped-def]
-        """Where the source of a block begins, without its padding."""
-        line = depth * word(plan, s.STEPS) * word(plan, s.SOURCE + 1) + row * word(plan, s.STEPS + 1)
-        place = line * word(plan, s.SOURCE + 2) + column * word(plan, s.STEPS + 2)
-        return word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES) + place * item
 
     @body
     def direct(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -113,7 +116,7 @@ def direct_body(item: int, lanes: int) -> Any:
         for task in range(first, end):
             share, row, rows, column, columns, depth, image_group = task_of(plan, task)
             if word(plan, s.IN_PLACE):
-                source = source_of(plan, arrays, image_group, depth, row, column)
+                source = source_of(item, plan, arrays, image_group, depth, row, column)
             else:
                 source = strip
                 if task == first or share == 0:
@@ -135,20 +138,14 @@ def direct_body(item: int, lanes: int) -> Any:
                         phases_of(plan, arrays, job, buffer, thread)
                         join(plan, buffer, valid, y, depth, row, rows, column, columns)
                     else:
-                        lines_of(plan, arrays, job, y, depth, row, rows, column, thread)
+                        lines_of(item, plan, arrays, job, y, depth, row, rows, column, thread)
 
     return direct
 
 
-@cache
-def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) -> Any:
-    """A panel of filters over a block, filters in the lanes, from packed weights; of the phases that share a row.
-
-    Taps are summed in cuts, whose weights stay in the first cache while all tiles of the block meet them. The sums of a
-    row of tiles, of all phases, come to lie side by side, and are turned when the last ones are there.
-    """
+def store_rows_for(item: int, lanes: int, vectors: int) -> Any:
+    """`store_rows` for pixels of so many vectors of filters."""
     pixel = vectors * lanes * item
-    fetches = machine.vectors().few  # such tiles do not outlast the wait for the next weights
 
     @njit
     def store_rows(sums, pitch, lines, count, y, row_pitch, filter_pitch, valid):  # type: ignore[no-untyped-def]
@@ -163,6 +160,20 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
                 for left in range(0, count, lanes):
                     j = min(left, count - lanes)
                     store_turned(item, lanes, source + j * pixel, pixel, target + j * item, filter_pitch, there)
+
+    return store_rows
+
+
+@cache
+def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) -> Any:
+    """A panel of filters over a block, filters in the lanes, from packed weights; of the phases that share a row.
+
+    Taps are summed in cuts, whose weights stay in the first cache while all tiles of the block meet them. The sums of a
+    row of tiles, of all phases, come to lie side by side, and are turned when the last ones are there.
+    """
+    pixel = vectors * lanes * item
+    store_rows = store_rows_for(item, lanes, vectors)
+    fetches = machine.vectors().few  # such tiles do not outlast the wait for the next weights
 
     @body
     def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]

@@ -95,9 +95,9 @@ class Layout:
 
     def footprint(self, rows: int, columns: int) -> int:
         """Bytes that a task goes through again and again."""
-        phases = prod(self.phases) if self.buffered else self.phases[2] if self.phases[2] > 1 else 0
-        sums = phases * rows * up(columns * self.sum.item, LINE) * self.tile.filters
-        return self.strip(rows, columns).channel * self.sum.channels + sums
+        waiting = prod(self.phases) if self.buffered else self.phases[2]  # phases, until they are put together
+        sums = waiting * rows * up(columns * self.sum.item, LINE) * self.tile.filters
+        return self.strip(rows, columns).channel * self.sum.channels + (sums if waiting > 1 else 0)
 
     def blocks(self, repeats: int) -> tuple[int, int, int]:
         """Blocks of rows and of columns, and shares of the panels."""

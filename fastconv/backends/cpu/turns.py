@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.masks import branches
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 
+def each_turned(
+    e: Emit,
+    tile: Value,
+    pitch: Value,
+    y: Value,
+    filter_pitch: Value,
+    filters: Value,
+    store: Callable[[Value, Value], None],
+) -> None:
+    """Store tile[j * pitch + f], j < lanes, to y + f * filter_pitch for f < filters, none more than the lanes."""
+    for f, row in enumerate(e.transposed([e.load(e.at(tile, (j, pitch))) for j in range(e.lanes)])):
+        with e.b.if_then(e.b.icmp_signed("<", e.long(f), filters)):
+            store(row, e.at(y, (f, filter_pitch)))
+
+
 @instruction(2)
 def store_turned(e: Emit, tile: Value, pitch: Value, y: Value, filter_pitch: Value, filters: Value) -> None:
     """y[f * filter_pitch + j] = tile[j * pitch + f] for f < filters, none more than the lanes, and j < lanes."""
-    for f, row in enumerate(e.transposed([e.load(e.at(tile, (j, pitch))) for j in range(e.lanes)])):
-        with e.b.if_then(e.b.icmp_signed("<", e.long(f), filters)):
-            e.store(row, e.at(y, (f, filter_pitch)))
+    each_turned(e, tile, pitch, y, filter_pitch, filters, e.store)
 
 
 @instruction(2)
@@ -21,9 +36,7 @@ def store_some_turned(
 ) -> None:
     """`store_turned` for j < columns alone; all lanes' are read."""
     mask = e.leading(columns)
-    for f, row in enumerate(e.transposed([e.load(e.at(tile, (j, pitch))) for j in range(e.lanes)])):
-        with e.b.if_then(e.b.icmp_signed("<", e.long(f), filters)):
-            e.masked_store(row, mask, e.at(y, (f, filter_pitch)))
+    each_turned(e, tile, pitch, y, filter_pitch, filters, lambda row, place: e.masked_store(row, mask, place))
 
 
 @instruction(2)
