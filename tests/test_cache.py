@@ -278,7 +278,7 @@ def test_processes_that_compile_at_once(tmp_path):
         "import numpy as np, fastconv.functional as F\n"
         "from fastconv.backends.cpu import programs\n"
         "y = F.relu(np.arange(-3.0, 3.0))\n"
-        "print(y.tolist(), sum(programs.run_steps._cache_hits.values()))"
+        "print(y.tolist(), sum(programs.run_on._cache_hits.values()))"
     )
     environment = {"FASTCONV_CACHE_DIR": str(tmp_path)}
     for run in [python(code, **environment) for _ in range(2)]:

@@ -39,7 +39,7 @@ def run(team, threads, parts=4, tasks=TASKS):
     done, signed = np.zeros(tasks, np.int64), np.full(tasks, -1)
     program = Program([(count_and_sign, [], tasks, parts)], 1)
     places = *map(native.address, (done, signed)), *[0] * (programs.ADDRESSES - 2)
-    programs.run_steps(team.address, threads, program.address, 1, 0, *places)
+    programs.run_steps(team.address, threads, program.address, 1, *places)
     assert_array_equal(done, 1)
     return set(signed.tolist())
 
