@@ -14,11 +14,11 @@ from numba import njit
 from fastconv.backends.cpu import machine
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.machine import LINE
-from fastconv.backends.cpu.moves import copy_lanes, flag_unless_finite, gather, will_pass, will_store
+from fastconv.backends.cpu.moves import copy_column, copy_lanes, flag_unless_finite, gather, will_pass, will_store
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
 from fastconv.backends.cpu.tiles import filters_tile, pixels_tile
-from fastconv.backends.cpu.turns import store_some_turned, store_turned, turn_apart, turn_block
+from fastconv.backends.cpu.turns import store_some_turned, store_turned, turn_apart, turn_block, turn_square
 
 
 @njit
@@ -301,6 +301,7 @@ PACK_TABLE, PACK_FLAG, PACK_NUMBERS, PACK_PLACES, PACK_ROWS, PACK_ROW_TAPS, PACK
 def pack_body(item: int, lanes: int, vectors: int) -> Any:
     """Panels of filters: for each phase the bias, then for each tap the weights of `vectors` vectors of filters."""
     width = lanes * item
+    plainly = not machine.vectors().masks  # to make them takes longer than to turn what is all there
 
     @njit
     def pack_taps(weights, step, filters, taps, target):  # type: ignore[no-untyped-def]
@@ -321,6 +322,13 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                 valid, from_ = max(0, min(lanes, filters - v * lanes)), source + v * lanes * step
                 if step == item:  # filters are neighbours, and have one tap
                     copy_lanes(item, lanes, from_, valid, panel + v * width + word(places, 0))
+                    continue
+                if plainly and valid == lanes:
+                    squares = taps // lanes * lanes
+                    for k in range(0, squares, lanes):
+                        turn_square(item, lanes, from_ + k * item, step, panel + v * width, places + 8 * k)
+                    for k in range(squares, taps):
+                        copy_column(item, lanes, from_ + k * item, step, panel + v * width + word(places, k))
                     continue
                 for k in range(0, taps, lanes):
                     count = min(lanes, taps - k)

@@ -6,7 +6,7 @@ Addresses and steps count bytes; nothing outside of what is named is read or wri
 from __future__ import annotations
 
 from fastconv.backends.cpu.machine import LINE
-from fastconv.backends.cpu.vectors import I8, READ, Emit, Value, instruction
+from fastconv.backends.cpu.vectors import I8, I32, READ, Emit, Value, instruction
 
 
 @instruction(2)
@@ -251,6 +251,15 @@ def gather(e: Emit, source: Value, lane_step: Value, lanes: Value, target: Value
     """target[l] = source[l * lane_step] for l < lanes, 0 for the other lanes of the vector."""
     places = e.b.add(e.splat(source), e.b.mul(e.numbered(), e.splat(lane_step)))
     e.store(e.gather(places, e.first(lanes)), target)
+
+
+@instruction(2)
+def copy_column(e: Emit, source: Value, lane_step: Value, target: Value) -> None:
+    """target[l] = source[l * lane_step] for all lanes, one by one: some processors gather more slowly."""
+    found = e.zero
+    for lane in range(e.lanes):
+        found = e.b.insert_element(found, e.number(e.at(source, (lane, lane_step))), I32(lane))
+    e.store(found, target)
 
 
 @instruction(2)

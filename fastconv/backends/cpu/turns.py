@@ -69,6 +69,14 @@ def turn_block(
 
 
 @instruction(2)
+def turn_square(e: Emit, source: Value, row_step: Value, target: Value, places: Value) -> None:
+    """(target + places[c])[r] = source[r * row_step + c] for r, c < lanes."""
+    rows = [e.load(e.at(source, (r, row_step))) for r in range(e.lanes)]
+    for c, row in enumerate(e.transposed(rows)):
+        e.store(row, e.at(target, e.word(places, e.long(c))))
+
+
+@instruction(2)
 def turn_apart(
     e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, places: Value
 ) -> None:
