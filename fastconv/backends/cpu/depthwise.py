@@ -18,7 +18,7 @@ from fastconv.backends.cpu.channel_tiles import channels_sums, channels_tile
 from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import add_vectors, clear_numbers, copy_lanes, flag_unless_finite, will_store
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.turns import turn_apart, turn_block
+from fastconv.backends.cpu.turns import turn_block, turning
 
 # A plan's words: channels; along each axis pixels read and written, phases, the step, the least shift, and the pixels
 # of a strip; rows of the grid, blocks of them; the table of phases; places in the workspace; a strip's zeros before a
@@ -33,16 +33,9 @@ GRAD = 1  # in the place of the weights where their gradient is wanted
 
 
 @cache
-def turning(item: int, lanes: int) -> Any:
-    """`turn_row`, which turns pixels, `turn_in`, which fills a strip, and `turn_out`, which stores rows."""
-    width = lanes * item
-
-    @njit
-    def turn_row(source, pitch, valid, count, target):  # type: ignore[no-untyped-def]
-        """Neighbouring pixels of some channels, `pitch` apart, as vectors of channels."""
-        for q in range(0, count, lanes):
-            some = min(lanes, count - q)
-            turn_block(item, lanes, source + q * item, pitch, valid, some, target + q * width, width, lanes)
+def in_and_out(item: int, lanes: int) -> Any:
+    """`turn_in`, which fills a strip with pixels of vectors of channels, and `turn_out`, which stores rows."""
+    width, (_, turn_all_apart) = lanes * item, turning(item, lanes)
 
     @njit
     def turn_plane(plan, source, valid, lines, place):  # type: ignore[no-untyped-def]
@@ -58,9 +51,7 @@ def turning(item: int, lanes: int) -> Any:
                 clear_numbers(item, lanes, left * lanes, place + j * across * width)
             if right > 0:
                 clear_numbers(item, lanes, right * lanes, place + (j * across + left + wide) * width)
-        for q in range(0, lines * wide, lanes):
-            some, places = min(lanes, lines * wide - q), word(plan, PIXEL_TABLE) + 8 * q
-            turn_apart(item, lanes, source + q * item, pitch, valid, some, place + left * width, places)
+        turn_all_apart(source, pitch, valid, lines * wide, place + left * width, word(plan, PIXEL_TABLE))
 
     @njit
     def turn_in(plan, x, valid, depth, row, strip):  # type: ignore[no-untyped-def]
@@ -87,13 +78,13 @@ def turning(item: int, lanes: int) -> Any:
             some = min(lanes, count - q)
             turn_block(item, lanes, source + q * width, width, some, valid, y + q * item, pitch, some)
 
-    return turn_row, turn_in, turn_out
+    return turn_in, turn_out
 
 
 @cache
 def sums_body(item: int, lanes: int, columns: int, step: int) -> Any:
     """The forward pass or the input gradient, `columns` pixels of a row at a time."""
-    turn_row, turn_in, turn_out = turning(item, lanes)
+    (turn_in, turn_out), (turn_all, _) = in_and_out(item, lanes), turning(item, lanes)
     width = lanes * item
 
     @njit
@@ -101,7 +92,7 @@ def sums_body(item: int, lanes: int, columns: int, step: int) -> Any:
         """The bias, then each tap's weights, as vectors of channels."""
         taps = word(plan, TAPS)
         copy_lanes(item, lanes, word(arrays, BIAS) + channel * item, valid, target)
-        turn_row(word(arrays, WEIGHT) + channel * taps * item, taps * item, valid, taps, target + width)
+        turn_all(word(arrays, WEIGHT) + channel * taps * item, taps * item, valid, taps, target + width, width)
         if word(plan, CHECKED):
             flag_unless_finite(item, lanes, 0, target, (taps + 1) * lanes, word(arrays, FLAG))
 
@@ -166,7 +157,7 @@ def sums_body(item: int, lanes: int, columns: int, step: int) -> Any:
 @cache
 def gradient_body(item: int, lanes: int, taps: int, step: int) -> Any:
     """The gradient of the weights, `taps` of them at a time."""
-    turn_row, turn_in, _ = turning(item, lanes)
+    (turn_in, _), (turn_all, _) = in_and_out(item, lanes), turning(item, lanes)
     width = lanes * item
 
     @body
@@ -191,7 +182,7 @@ def gradient_body(item: int, lanes: int, taps: int, step: int) -> Any:
                 own = image * channels + channel
                 turn_in(plan, word(arrays, X) + own * pixels * item, valid, depth, row, strip)
                 grad = word(arrays, GRAD) + (own * outputs + (depth * high + row) * wide) * item
-                turn_row(grad, outputs * item, valid, (row_end - row) * wide, grads)
+                turn_all(grad, outputs * item, valid, (row_end - row) * wide, grads, width)
                 for k in range(0, each, taps):
                     table, place, some = word(plan, TABLE) + 8 * k, target + k * width, min(taps, each - k)
                     line, rows = wide * width, row_end - row

@@ -14,11 +14,11 @@ from numba import njit
 from fastconv.backends.cpu import machine
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.machine import LINE
-from fastconv.backends.cpu.moves import copy_column, copy_lanes, flag_unless_finite, gather, will_pass, will_store
+from fastconv.backends.cpu.moves import copy_lanes, flag_unless_finite, gather, will_pass, will_store
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
 from fastconv.backends.cpu.tiles import filters_tile, pixels_tile
-from fastconv.backends.cpu.turns import store_some_turned, store_turned, turn_apart, turn_block, turn_square
+from fastconv.backends.cpu.turns import store_some_turned, store_turned, turning
 
 
 @njit
@@ -301,14 +301,7 @@ PACK_TABLE, PACK_FLAG, PACK_NUMBERS, PACK_PLACES, PACK_ROWS, PACK_ROW_TAPS, PACK
 def pack_body(item: int, lanes: int, vectors: int) -> Any:
     """Panels of filters: for each phase the bias, then for each tap the weights of `vectors` vectors of filters."""
     width = lanes * item
-    plainly = not machine.vectors().masks  # to make them takes longer than to turn what is all there
-
-    @njit
-    def pack_taps(weights, step, filters, taps, target):  # type: ignore[no-untyped-def]
-        """The weights of a vector of filters, whose taps are neighbours in memory and in the panel, in squares."""
-        for k in range(0, taps, lanes):
-            from_, count = weights + k * item, min(lanes, taps - k)
-            turn_block(item, lanes, from_, step, filters, count, target + k * vectors * width, vectors * width, lanes)
+    turn_all, turn_all_apart = turning(item, lanes)
 
     @njit
     def pack_apart(plan, weights, filters, panel):  # type: ignore[no-untyped-def]
@@ -323,16 +316,7 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                 if step == item:  # filters are neighbours, and have one tap
                     copy_lanes(item, lanes, from_, valid, panel + v * width + word(places, 0))
                     continue
-                if plainly and valid == lanes:
-                    squares = taps // lanes * lanes
-                    for k in range(0, squares, lanes):
-                        turn_square(item, lanes, from_ + k * item, step, panel + v * width, places + 8 * k)
-                    for k in range(squares, taps):
-                        copy_column(item, lanes, from_ + k * item, step, panel + v * width + word(places, k))
-                    continue
-                for k in range(0, taps, lanes):
-                    count = min(lanes, taps - k)
-                    turn_apart(item, lanes, from_ + k * item, step, valid, count, panel + v * width, places + 8 * k)
+                turn_all_apart(from_, step, valid, taps, panel + v * width, places)
 
     @body
     def pack(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -352,7 +336,7 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
                     gather(item, lanes, bias, word(plan, PACK_BIAS_STEP), count, target)
                     if not word(plan, PACK_PLACES):
                         taps, own = word(table, 4 * phase), weights + v * lanes * step
-                        pack_taps(own, step, count, taps, target + vectors * width)
+                        turn_all(own, step, count, taps, target + vectors * width, vectors * width)
             if word(plan, PACK_PLACES):
                 pack_apart(plan, weights, min(vectors * lanes, filters - start), panel)
             if word(plan, PACK_FLAG):

@@ -22,6 +22,7 @@ from fastconv.typing import Array
 
 MANY, LONG, SHORT = 768, 24, 16  # pixels of an image, channels and filters from which on
 SOME, ENOUGH = 16, 192  # with few registers, whose other tiles are slower; and where filters are packed, of all images
+SCARCE = 48  # and of those that are scattered, whose other tiles are slower still where filters come from far
 DEEP = 256  # channels of a sum from which on packing its filters pays for any pixels
 WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
 SPREADING = 48  # channels from which on it pays to spread what tiles have left
@@ -62,7 +63,8 @@ def suits(sum_: Sum, registers: Vectors, way: str) -> bool:
     long = sum_.channels >= LONG and SHORT <= sum_.filters <= WIDE * sum_.channels
     if not registers.few:
         return in_place and pixels.count >= MANY and long and not sum_.far
-    pays = way == SPREAD or (way == EVERY and sum_.channels >= DEEP) or pixels.count * sum_.images >= ENOUGH
+    enough = SCARCE if way == SCATTERED and sum_.far else ENOUGH
+    pays = way == SPREAD or (way == EVERY and sum_.channels >= DEEP) or pixels.count * sum_.images >= enough
     many = pixels.count >= SOME and (pays or not packed(sum_, registers))
     return in_place and many and long and sum_.weights <= cache_bytes(3, 1 << 23) // 4
 

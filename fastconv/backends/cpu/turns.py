@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from numba import njit
 
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.masks import branches
+from fastconv.backends.cpu.moves import copy_column
+from fastconv.backends.cpu.native import word
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 
@@ -94,6 +100,42 @@ def turn_apart(
             for c, row in found:
                 with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
                     e.store(row, e.at(target, e.word(places, e.long(c))))
+
+
+@cache
+def turning(item: int, lanes: int) -> Any:
+    """`turn_all` and `turn_all_apart`, which are `turn_block` and `turn_apart` for any number of columns."""
+    plainly = not vectors().masks  # to make them takes longer than to turn what is all there
+
+    @njit
+    def turn_all(source, row_step, rows, columns, target, step):  # type: ignore[no-untyped-def]
+        """target[c * step + r] = source[r * row_step + c] for r < lanes, c < columns; 0 beyond the rows."""
+        if plainly and rows == lanes:
+            squares = columns // lanes * lanes
+            for c in range(0, squares, lanes):
+                turn_block(item, lanes, source + c * item, row_step, lanes, lanes, target + c * step, step, lanes)
+            for c in range(squares, columns):
+                copy_column(item, lanes, source + c * item, row_step, target + c * step)
+            return
+        for c in range(0, columns, lanes):
+            count = min(lanes, columns - c)
+            turn_block(item, lanes, source + c * item, row_step, rows, count, target + c * step, step, lanes)
+
+    @njit
+    def turn_all_apart(source, row_step, rows, columns, target, places):  # type: ignore[no-untyped-def]
+        """(target + places[c])[r] = source[r * row_step + c] for r < lanes, c < columns; 0 beyond the rows."""
+        if plainly and rows == lanes:
+            squares = columns // lanes * lanes
+            for c in range(0, squares, lanes):
+                turn_square(item, lanes, source + c * item, row_step, target, places + 8 * c)
+            for c in range(squares, columns):
+                copy_column(item, lanes, source + c * item, row_step, target + word(places, c))
+            return
+        for c in range(0, columns, lanes):
+            count = min(lanes, columns - c)
+            turn_apart(item, lanes, source + c * item, row_step, rows, count, target, places + 8 * c)
+
+    return turn_all, turn_all_apart
 
 
 def some_rows(e: Emit, places: list[Value], rows: Value, columns: Value) -> list[Value]:

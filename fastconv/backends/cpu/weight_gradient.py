@@ -22,7 +22,7 @@ from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.moves import add_vectors, clear_numbers, total_of
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.tiles import dots_tile, taps_tile
-from fastconv.backends.cpu.turns import turn_block
+from fastconv.backends.cpu.turns import turn_block, turning
 
 # Words beside those of a strip: what a task has of channels, taps and filters, chunks of images, and places.
 BLOCKS, CHUNKS, PARTS, STARTS, START_TABLE, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS = range(
@@ -73,29 +73,17 @@ def job_of(plan, arrays, thread):  # type: ignore[no-untyped-def]
 @cache
 def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int) -> Any:
     """Sums with filters in the lanes: sums[start, column, filter]."""
-    width = vectors * lanes * item
+    width, (turn_all, _) = vectors * lanes * item, turning(item, lanes)
 
     @njit
     def turn(plan, grads, valid, rows, columns_, target):  # type: ignore[no-untyped-def]
         """The gradient of a block of pixels, filters in the lanes."""
-        for i in range(rows):
-            line = grads + i * word(plan, s.COLUMNS) * item
-            for left in range(0, columns_, lanes):
-                for v in range(vectors):
-                    source = line + v * lanes * word(plan, s.FILTER_BYTES) + left * item
-                    place = target + (i * columns_ + left) * width + v * lanes * item
-                    count = max(0, min(lanes, valid - v * lanes))
-                    turn_block(
-                        item,
-                        lanes,
-                        source,
-                        word(plan, s.FILTER_BYTES),
-                        count,
-                        min(lanes, columns_ - left),
-                        place,
-                        width,
-                        lanes,
-                    )
+        lines, each = (1, rows * columns_) if columns_ == word(plan, s.COLUMNS) else (rows, columns_)
+        for i in range(lines):
+            for v in range(vectors):
+                source = grads + i * word(plan, s.COLUMNS) * item + v * lanes * word(plan, s.FILTER_BYTES)
+                place, count = target + i * each * width + v * lanes * item, max(0, min(lanes, valid - v * lanes))
+                turn_all(source, word(plan, s.FILTER_BYTES), count, each, place, width)
 
     @njit
     def add_block(plan, strip, turned, target, count, rows, wide):  # type: ignore[no-untyped-def]
