@@ -141,6 +141,8 @@ class Heat:
         if reply["status"] != "ok":
             self.results[name] = {**reply, "variants": {}}
             return
+        if "roof" in reply:
+            self.results[name].setdefault("roofs", []).append(reply["roof"])
         for variant, samples in reply["samples"].items():
             self.results[name]["variants"][variant].setdefault("rounds", []).append(samples)
 
@@ -178,7 +180,8 @@ def summary(results: Mapping[str, Result]) -> dict[str, Any]:
     -------
     dict
         "seconds": the median of each peer's best variant; "best": the fastest other peer; "ratios": for each peer the
-        median over rounds of its seconds over fastconv's, with the least and the greatest.
+        median over rounds of its seconds over fastconv's, with the least and the greatest; "roof": FLOP/s of
+        multiply-adds alone beside fastconv's times, the median, or None.
     """
     by_round = {name: best_variant(result) for name, result in results.items() if result["status"] == "ok"}
     by_round = {name: times for name, times in by_round.items() if times}
@@ -189,7 +192,8 @@ def summary(results: Mapping[str, Result]) -> dict[str, Any]:
             ratio = [theirs / ours for theirs, ours in zip(times, by_round["fastconv"], strict=False)]
             ratios[name] = {"median": median(ratio), "least": min(ratio), "greatest": max(ratio)}
     others = {name: value for name, value in seconds.items() if name != "fastconv"}
-    return {"seconds": seconds, "best": min(others, key=others.__getitem__, default=None), "ratios": ratios}
+    best, roofs = min(others, key=others.__getitem__, default=None), results.get("fastconv", {}).get("roofs")
+    return {"seconds": seconds, "best": best, "ratios": ratios, "roof": median(roofs) if roofs else None}
 
 
 def best_variant(result: Result) -> list[float]:

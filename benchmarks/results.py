@@ -149,13 +149,14 @@ def best_ratio(row: Row) -> dict[str, float] | None:
 def bound(row: Row, roofs: Mapping[str, Mapping[str, float]]) -> tuple[float, str] | None:
     """The fraction of the roof that binds fastconv's call, and which roof: "FMA" or "memory".
 
+    The roof of multiply-adds is that which was measured beside the row, if it was, else the machine's.
     None where fastconv has no time, or the roofs with the row's number of threads were not measured.
     """
     case, seconds = row["case"], row["seconds"].get("fastconv")
     roof = roofs.get(str(row["threads"]))
     if not seconds or not roof or not (case["flops"] or case["traffic"]):
         return None
-    fma = roof["float64" if case["dtype"] == "float64" else "float32"]
+    fma = row.get("roof") or roof["float64" if case["dtype"] == "float64" else "float32"]
     needed = {"FMA": case["flops"] / fma, "memory": case["traffic"] / roof["bytes"]}
     which = max(needed, key=needed.__getitem__)
     return needed[which] / seconds, which

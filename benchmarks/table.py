@@ -28,7 +28,9 @@ from .results import (
 NOTE = (
     "A ratio is a peer's time (or memory) over fastconv's, round by round, its median with [least-greatest]: above 1 "
     "fastconv is faster. First calls compile and are not in the times. A roof is what the machine's multiply-adds or "
-    "its memory allow for the direct method: data in caches or another method can pass it."
+    "its memory allow for the direct method: data in caches or another method can pass it. That of multiply-adds is "
+    "timed beside each row, since whatever else the machine does slows both down; the roofs that are told here are the "
+    "greatest."
 )
 ON_GPU_NOTE = (
     "Inputs lie on the GPU before a call, and answers stay there; a step of training copies its batch there and its "

@@ -36,6 +36,7 @@ class Worker:
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
+        self.case: Case | None = None
         self.calls: dict[str, Callable[[], Any]] = {}
         self.repeats: dict[str, int] = {}
         self.outputs: dict[str, int] = {}  # bytes of a variant's answer
@@ -62,7 +63,7 @@ class Worker:
         beaten : list of str
             Variants that are not tried beside others.
         """
-        self.calls, self.repeats = {}, {}
+        self.case, self.calls, self.repeats = case, {}, {}
         reply: dict[str, Any] = {
             "status": "ok",
             "compiles": self.peer.compiles,
@@ -100,8 +101,12 @@ class Worker:
         return self.peer.remark(case) if hasattr(self.peer, "remark") else None
 
     def turn(self, variants: list[str] | None = None) -> dict[str, Any]:
-        """Seconds a call, a few samples of each of these variants."""
-        return {"status": "ok", "samples": {name: self.sample(name) for name in variants or self.calls}}
+        """Seconds a call, a few samples of each of these variants; and the roof beside them, if the peer has one."""
+        samples = {name: self.sample(name) for name in variants or self.calls}
+        reply: dict[str, Any] = {"status": "ok", "samples": samples}
+        if hasattr(self.peer, "roof"):
+            reply["roof"] = self.peer.roof(self.case)
+        return reply
 
     def memory(self) -> dict[str, Any]:
         """Peak bytes of each variant beyond inputs and outputs."""

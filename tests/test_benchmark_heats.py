@@ -6,7 +6,8 @@ import pytest
 from benchmark_rows import tiny
 
 import fastconv.functional as F
-from benchmarks import answers, forecast, heat, progress, run, schedule, table
+from fastconv import threads
+from benchmarks import answers, forecast, heat, peers, progress, run, schedule, table
 from benchmarks.figures import LIMIT, Figures
 from benchmarks.suites import layers
 from benchmarks.worker import Worker
@@ -103,6 +104,30 @@ def test_a_wrong_second_life_is_a_wrong_row(tmp_path):
     made = row(tmp_path, fastconv=Forgetful(a=[0.01]))
     assert made["results"]["fastconv"]["status"] == "wrong"
     assert made["seconds"] == {}
+
+
+def test_the_roof_of_a_row_is_the_median_of_its_rounds(tmp_path):
+    class Measured(Given):
+        def ask(self, life, do, **given):
+            reply = super().ask(life, do, **given)
+            return {**reply, "roof": 1e9 * len(self.turns()) ** 2} if do == "turn" else reply
+
+    own = Measured(a=[0.01, 0.02, 0.01])
+    assert row(tmp_path, rounds=3, fastconv=own)["roof"] == 4e9
+    assert row(tmp_path, fastconv=Given(a=[0.01]))["roof"] is None
+
+
+def test_fastconv_measures_the_roof_of_the_cases_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(threads, "_chosen", None)  # the peer sets it
+    worker = Worker(peers.load("fastconv", 1))
+    for case in (tiny(), tiny(dtype="float64")):
+        answers.write(case, tmp_path)
+        assert worker.prepare(case, str(tmp_path))["status"] == "ok"
+        assert worker.turn()["roof"] > 0
+    answers.write(tiny(), tmp_path)
+    other = Worker(peers.load("numpy", 1))
+    assert other.prepare(tiny(), str(tmp_path))["status"] == "ok"
+    assert "roof" not in other.turn()
 
 
 def test_a_case_of_fastconvs_own_asks_nobody_else(tmp_path):

@@ -55,6 +55,8 @@ def test_figures_worked_by_hand():
     assert results.bound(row(0.02, replace(case, traffic=10**8)), {"1": ROOF}) == (pytest.approx(0.5, rel=0.01), "FMA")
     assert results.bound(row(0.02, replace(case, traffic=10**9)), {"1": ROOF})[1] == "memory"
     assert results.bound(row(0.02, case), {}) is None
+    beside = {**row(0.02, case), "roof": 6e10}  # what was measured beside the row counts, instead
+    assert results.bound(beside, {"1": ROOF})[0] == pytest.approx(5 / 6, rel=0.01)
 
 
 def test_a_groups_foot_names_the_worst_row():

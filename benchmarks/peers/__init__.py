@@ -38,8 +38,9 @@ class Peer(Protocol):
     compiles : bool
         Whether a first call compiles, so that its time says nothing of the next ones'.
 
-    A peer may have a method `remark(case)`, whose answer goes with its row, and a clock of its own,
-    `elapsed(call, repeats) -> seconds`, of so many calls one after the other.
+    A peer may have a method `remark(case)`, whose answer goes with its row, a clock of its own,
+    `elapsed(call, repeats) -> seconds`, of so many calls one after the other, and a measure of the moment,
+    `roof(case) -> FLOP/s`, of nothing but multiply-adds: what else the machine does slows both down.
     """
 
     compiles: bool

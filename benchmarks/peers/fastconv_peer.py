@@ -7,6 +7,7 @@ from typing import Any
 
 import fastconv
 from fastconv import functional
+from fastconv.backends.cpu.roof import fma_rate
 
 from .. import networks
 from ..case import Array, Case
@@ -41,6 +42,9 @@ class Fastconv:
             case.operation, case.arrays["x"], case.arrays["weight"], dtype=case.dtype, **layer(case.options)
         )
         return {"expected": found.expected, "parts": found.parts, "threads": found.threads}
+
+    def roof(self, case: Case) -> float:
+        return fma_rate(8 if case.dtype == "float64" else 4, fastconv.get_num_threads())
 
     def finish(self, answer: Any) -> Any:
         return answer

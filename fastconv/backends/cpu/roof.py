@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Iterator
 from functools import cache
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ CHAINS = 24  # independent sums at most: the latency of a multiply-add times the
 STEPS = 25_000  # of a task: 0.1 ms
 TASKS = 8  # for each thread
 SECONDS = 0.3  # for each thread: long enough that something else on the machine does not disturb all calls
+BRIEFLY = 0.01  # and for what it can do at the moment
 STEP = 0  # a plan's word
 OUT = 0  # a call's address
 
@@ -51,17 +53,32 @@ def chains_body(item: int, lanes: int) -> Any:
 
 
 @cache
-def fma_roof(item: int, threads: int) -> float:
-    """FLOP/s of numbers of `item` bytes on so many threads, measured once; a multiply-add counts as two."""
-    lanes, tasks = host_vectors().lanes(item), TASKS * threads
-    program = Program([(chains_body(item, lanes), [STEPS], tasks, TASKS)], tasks * STEPS * chains())
+def chains_program(item: int, threads: int) -> Program:
+    """TASKS tasks for each thread of nothing but multiply-adds."""
+    tasks = TASKS * threads
+    return Program([(chains_body(item, host_vectors().lanes(item)), [STEPS], tasks, TASKS)], tasks * STEPS * chains())
+
+
+def rates(item: int, threads: int, seconds: float) -> Iterator[float]:
+    """FLOP/s on so many threads, of one call after the other for so long; a multiply-add counts as two."""
+    program, tasks = chains_program(item, threads), TASKS * threads
     out = np.full((tasks, LINE // item), 1e-3, f"f{item}")
     program(threads, address(out))
-    best, end = math.inf, time.perf_counter() + SECONDS * threads
+    end = time.perf_counter() + seconds
     while (start := time.perf_counter()) < end:
         program(threads, address(out))
-        best = min(best, time.perf_counter() - start)  # undisturbed: it is what the machine can do
-    return 2.0 * tasks * STEPS * chains() * lanes / best
+        yield 2.0 * tasks * STEPS * chains() * host_vectors().lanes(item) / (time.perf_counter() - start)
+
+
+@cache
+def fma_roof(item: int, threads: int) -> float:
+    """FLOP/s of numbers of `item` bytes on so many threads, measured once: what the machine can do undisturbed."""
+    return max(rates(item, threads, SECONDS * threads))
+
+
+def fma_rate(item: int, threads: int) -> float:
+    """The same of the moment, whatever disturbs the machine: what a time that was taken now is to be compared with."""
+    return median(rates(item, threads, BRIEFLY))
 
 
 def cycles_a_second() -> float:
