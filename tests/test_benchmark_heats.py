@@ -6,11 +6,11 @@ import pytest
 from benchmark_rows import tiny
 
 import fastconv.functional as F
-from fastconv import threads
 from benchmarks import answers, forecast, heat, peers, progress, run, schedule, table
 from benchmarks.figures import LIMIT, Figures
 from benchmarks.suites import layers
 from benchmarks.worker import Worker
+from fastconv import threads
 
 
 class Given:

@@ -62,12 +62,13 @@ def chains_program(item: int, threads: int) -> Program:
 def rates(item: int, threads: int, seconds: float) -> Iterator[float]:
     """FLOP/s on so many threads, of one call after the other for so long; a multiply-add counts as two."""
     program, tasks = chains_program(item, threads), TASKS * threads
+    flops = 2.0 * tasks * STEPS * chains() * host_vectors().lanes(item)
     out = np.full((tasks, LINE // item), 1e-3, f"f{item}")
     program(threads, address(out))
     end = time.perf_counter() + seconds
     while (start := time.perf_counter()) < end:
         program(threads, address(out))
-        yield 2.0 * tasks * STEPS * chains() * host_vectors().lanes(item) / (time.perf_counter() - start)
+        yield flops / (time.perf_counter() - start)
 
 
 @cache
