@@ -156,7 +156,8 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     _, height, width = sum_.axes
     pixels = sum_.images * prod(a.count * len(a.phases) for a in sum_.axes)
     found = []
-    for vectors, rows, columns in product((1, 2, 3, 4), (4, 3, 2, 1), range(3, 15)):  # of equals, that with more rows
+    narrowest = 2 if registers <= FEW else 3
+    for vectors, rows, columns in product((1, 2, 3, 4), (4, 3, 2, 1), range(narrowest, 15)):  # the first of equals
         sums = rows * columns * vectors
         if sums + vectors + 1 > registers or columns > width.count or rows > height.count:
             continue
