@@ -28,6 +28,7 @@ MOST = 16  # chunks
 LEAST = 1024  # pixels of a block that is not split for the sake of tasks
 TURN = 8.0  # cycles to turn a vector of gradients
 FEWEST = 16  # channels of a part
+END = 1.6  # cycles to turn a weight's sum and store it where they do not fit the second cache
 MOVE = 0.5  # cycles to copy a pixel of a channel, or to turn one of the gradient
 LARGEST = 64 << 20  # bytes of the chunks' sums
 PART = 16  # of the second-level cache, for a block of the gradient
@@ -89,7 +90,9 @@ class Layout:
         every = all(a.step == 1 and a.shifts == [0] and a.source == a.target for a in self.axes)
         self.in_place = registers.few and every and self.form.kind == "filters"
         pixels = geometry.batch * prod(a.count for a in self.axes)
-        self.cycles = self.form.cycles * pixels * self.groups
+        weights = geometry.out_channels * self.channels * self.taps
+        far = weights * item > cache_bytes(2, 1 << 20)
+        self.cycles = self.form.cycles * pixels * self.groups + END * weights * far
         self.threads = threads if self.cycles > SMALL else 1
         across = self.form.vectors * self.lanes
         self.panels = -(-self.filters // across) if self.form.kind == "filters" else 1

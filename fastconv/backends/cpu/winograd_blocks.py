@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from numba import njit
 
 from fastconv.backends.cpu.machine import LINE
-from fastconv.backends.cpu.moves import copy_lanes
+from fastconv.backends.cpu.moves import copy_lanes, will_pass
 from fastconv.backends.cpu.vectors import READ, WRITE
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
@@ -36,6 +36,9 @@ from fastconv.backends.cpu.winograd_tiles import (
     transpose,
     turn_taps,
 )
+
+STRIP = 20  # in squares of vectors, room for the taps of two vectors of filters
+NEXT = 6  # how many channels before they are wanted filters are fetched that lie apart
 
 loop = functools.partial(njit, nogil=True, error_model="numpy")
 
@@ -149,33 +152,45 @@ def filter_loop(lanes: int, m: int) -> Any:
     n, size = m + 2, FLOAT * lanes
 
     @loop
-    def transform_filters(plan, weight, group, o, start, stop, u, width, strip):  # type: ignore[no-untyped-def]
-        """U = G g G^T of the filters of a vector, for some channels; `width` is that of U's rows."""
+    def transform_filters(plan, weight, group, o, vectors, start, stop, u, strip):  # type: ignore[no-untyped-def]
+        """U = G g G^T of the filters of one or two vectors, for some channels.
+
+        The vectors of a channel are made together: lines of the cache that are half written go and come again.
+        """
         a = layout(plan)
         weight += FLOAT * TAPS * group * a.filters * a.channels
         by_filter, by_channel, together, corner, sign = FLOAT * TAPS * a.channels, FLOAT * TAPS, lanes, 0, 1
         if a.turned:
             by_filter, by_channel, together, corner, sign = FLOAT * TAPS, FLOAT * TAPS * a.filters, 1, 8 * size, -1
-        filters = a.filters - o
+        width, each = vectors * size, STRIP // 2 * lanes * size
         for c in range(start, stop, together):
-            source, channels = weight + o * by_filter + c * by_channel, min(together, stop - c)
-            if a.turned:
-                turn_taps(FLOAT, lanes, source, by_filter, filters, strip)
-            else:
-                for k in range(0, channels * TAPS, lanes):
-                    transpose(
-                        FLOAT, lanes, source + FLOAT * k, by_filter, filters, channels * TAPS - k,
-                        strip + k * size, size, lanes, lanes,
-                    )  # fmt: skip
+            channels = min(together, stop - c)
+            if a.turned:  # a channel's filters are far from the next one's
+                later = weight + o * by_filter + (c + NEXT) * by_channel
+                will_pass(FLOAT, lanes, later, vectors * lanes * by_filter // LINE)
+            for v in range(vectors):
+                filters, taps = a.filters - o - v * lanes, strip + v * each
+                source = weight + (o + v * lanes) * by_filter + c * by_channel
+                if a.turned:
+                    turn_taps(FLOAT, lanes, source, by_filter, filters, taps)
+                else:
+                    for k in range(0, channels * TAPS, lanes):
+                        fetch_square(FLOAT, lanes, READ, source + FLOAT * (k + lanes * TAPS), by_filter)
+                        transpose(
+                            FLOAT, lanes, source + FLOAT * k, by_filter, filters, channels * TAPS - k,
+                            taps + k * size, size, lanes, lanes,
+                        )  # fmt: skip
             for i in range(channels):
-                transform(
-                    FLOAT, lanes, m, 3, WEIGHT,
-                    strip + i * TAPS * size + corner, sign * 3 * size, sign * size, u, n * a.u_step, a.u_step, width,
-                )  # fmt: skip
+                for v in range(vectors):
+                    transform(
+                        FLOAT, lanes, m, 3, WEIGHT, strip + v * each + i * TAPS * size + corner,
+                        sign * 3 * size, sign * size, u + v * size, n * a.u_step, a.u_step, width,
+                    )  # fmt: skip
                 u += width
         for _ in range((start - stop) % 4):  # sums over channels are unrolled by four
             for i in range(n * n):
-                clear(FLOAT, lanes, u + i * a.u_step)
+                for v in range(vectors):
+                    clear(FLOAT, lanes, u + v * size + i * a.u_step)
             u += width
 
     return transform_filters

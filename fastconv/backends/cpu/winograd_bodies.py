@@ -27,18 +27,17 @@ def filters_body(lanes: int, m: int) -> Any:
 
     @native.body
     def transformed_filters(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
-        """U = G g G^T; a task is a vector of filters and CHANNELS channels."""
+        """U = G g G^T; a task is a block of filters and CHANNELS channels."""
         a = layout(plan)
         weight, u = native.word(arrays, WEIGHT), native.word(arrays, FILTERS)
         strip = native.word(arrays, WORKSPACE) + a.private + thread * a.private_size + a.strip
-        parts, across = (a.channels + CHANNELS - 1) // CHANNELS, (a.filters + lanes - 1) // lanes
+        parts, across = (a.channels + CHANNELS - 1) // CHANNELS, (a.filters + 2 * lanes - 1) // (2 * lanes)
         for task in range(first, end):
-            part, vector, group = task % parts, task // parts % across, task // (parts * across)
-            start, stop = part * CHANNELS, min(a.channels, part * CHANNELS + CHANNELS)
-            width = size if vector + 1 == across and vector % 2 == 0 else 2 * size
-            block = group * ((across + 1) // 2) + vector // 2
-            target = u + block * products * a.u_step + vector % 2 * size + start * width
-            transform_filters(plan, weight, group, vector * lanes, start, stop, target, width, strip)
+            part, block, group = task % parts, task // parts % across, task // (parts * across)
+            start, stop, o = part * CHANNELS, min(a.channels, part * CHANNELS + CHANNELS), block * 2 * lanes
+            wide = 2 if a.filters - o > lanes else 1
+            target = u + (group * across + block) * products * a.u_step + start * wide * size
+            transform_filters(plan, weight, group, o, wide, start, stop, target, strip)
 
     return transformed_filters
 
@@ -131,11 +130,7 @@ def blocks_body(lanes: int, registers: int, m: int, kept: bool) -> Any:
                     filters = native.word(arrays, FILTERS) + (task // a.blocks) * products * a.u_step + c * wide * size
                 else:
                     filters = own
-                    for k in range(wide):
-                        transform_filters(
-                            plan, weight, group, o + k * lanes, c, end_c, filters + k * size, wide * size,
-                            own + a.strip,
-                        )  # fmt: skip
+                    transform_filters(plan, weight, group, o, wide, c, end_c, filters, own + a.strip)
                 multiply(
                     plan, (stop - start) * a.run, wide, left, filters, end_c - c, own + a.m, c, 0, products, a.v_next,
                 )  # fmt: skip

@@ -10,7 +10,7 @@ from fastconv.backends.cpu import machine, winograd_gradient
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.programs import Program
-from fastconv.backends.cpu.winograd_blocks import Layout, padded
+from fastconv.backends.cpu.winograd_blocks import STRIP, Layout, padded
 from fastconv.backends.cpu.winograd_bodies import CHANNELS, blocks_body, filters_body, inputs_body, tiles_body
 from fastconv.backends.cpu.winograd_tiles import FLOAT
 from fastconv.geometry import Convolution
@@ -128,7 +128,7 @@ def laid_out(
     parts = 1 if by_filters else part_count(task, m, slots)
     m_block = products * m_step if parts > 1 else 0  # one after the other, or all in the same place
     strip = own + (filter_blocks * m_block or products * m_step)
-    bias = strip + max((m + 2) * pitch, 10 * lanes * size)
+    bias = strip + max((m + 2) * pitch, STRIP * lanes * size)
     check = bias + size
     end = up(check + size, LINE)  # each thread begins on a cache line
     sizes = Layout(
@@ -157,7 +157,12 @@ def steps(task: Problem, sizes: Layout, m: int, by_filters: bool, kept: bool) ->
 def filter_step(task: Problem, sizes: Layout, m: int) -> Any:
     """The step that transforms all filters."""
     lanes = machine.vectors().lanes(FLOAT)
-    return filters_body(lanes, m), sizes, task.groups * -(-task.filters // lanes) * -(-task.channels // CHANNELS), 4
+    return (
+        filters_body(lanes, m),
+        sizes,
+        task.groups * -(-task.filters // (2 * lanes)) * -(-task.channels // CHANNELS),
+        4,
+    )
 
 
 @functools.lru_cache(maxsize=1024)

@@ -8,14 +8,14 @@ idles whatever the image's size; the sum over channels makes of each of the n * 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.backends.cpu.machine import LINE
+from fastconv.backends.cpu.machine import LINE, vectors
 from fastconv.backends.cpu.vectors import I8, I64, READ, WRITE, Emit, Value, instruction
 from fastconv.typing import Array
 
@@ -59,21 +59,26 @@ def product(e: Emit, matrix: Array, xs: Sequence[Value]) -> list[Value]:
     return [*found, e.dot(list(matrix[-1]), xs)]
 
 
-def both_sides(e: Emit, matrix: Array, source: Value, row: Value, column: Value) -> list[list[Value]]:
-    """Matrix @ grid @ matrix^T of the grid of vectors at an address, with the bytes between rows and columns."""
+def both_sides(e: Emit, matrix: Array, source: Value, row: Value, column: Value) -> Iterator[list[Value]]:
+    """Matrix @ grid @ matrix^T of the grid of vectors at an address, with the bytes between rows and columns.
+
+    Each row is written when it is asked for: what all of them need does not fit the registers.
+    """
     n, size = range(matrix.shape[0]), range(matrix.shape[1])
     half = [product(e, matrix, [e.load(e.at(source, (r, row), (c, column))) for r in size]) for c in size]
-    return [product(e, matrix, [values[i] for values in half]) for i in n]
+    return (product(e, matrix, [values[i] for values in half]) for i in n)
 
 
 @instruction(5)
 def transform(e, m, r, kind, source, row, column, target, to_row, to_column, ahead):  # type: ignore[no-untyped-def]
     """One tile, from a grid of vectors at `source` to one at `target`; lines `ahead` are made ready for the next."""
+    alone = kind == WEIGHT and vectors().few  # instructions count more, then: most often the lines are near
     for i, values in enumerate(both_sides(e, matrices(m, r)[kind], source, row, column)):
         for j, value in enumerate(values):
             place = e.at(target, (i, to_row), (j, to_column))
             e.store(value, place)
-            e.fetch(e.pointer(e.at(place, ahead), I8), WRITE, 3)
+            if not alone:
+                e.fetch(e.pointer(e.at(place, ahead), I8), WRITE, 3)
 
 
 def fetch_lines(e: Emit, address: Value, distance: Value, size: int) -> None:
