@@ -20,7 +20,21 @@ def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.d
     float32 and float64 are computed as they are, float16 in float32. An argument that is None stays None if it is among
     the `optional` ones. A TypeError names an argument of another dtype, or the first two that differ.
     """
-    dtype = _ready(optional, arguments)
+    dtype = None
+    for name, value in arguments.items():  # arrays that are ready, as most often
+        if type(value) is np.ndarray:
+            if value.flags.num & READY != READY:
+                break
+            if value.dtype is not dtype:
+                if dtype is not None:
+                    break
+                dtype = value.dtype
+        elif value is not None or name not in optional:
+            break
+    else:
+        if dtype is SINGLE or dtype is DOUBLE:
+            return dtype, [*arguments.values()]
+    dtype = _on_gpu(optional, arguments)
     if dtype is not None:
         return dtype, [*arguments.values()]
     for name, value in arguments.items():
@@ -37,20 +51,15 @@ def floats(optional: Collection[str] = (), /, **arguments: object) -> tuple[np.d
     return dtype, [None if a is None else placement.ready(a, compute) for a in arrays.values()]
 
 
-def _ready(optional: Collection[str], arguments: dict[str, Any]) -> np.dtype[Any] | None:
-    """The arguments' common dtype where nothing needs to be done or told, as most often; else None."""
+def _on_gpu(optional: Collection[str], arguments: dict[str, Any]) -> np.dtype[Any] | None:
+    """The common dtype of arrays on a GPU, which all are ready, where nothing needs to be done or told; else None."""
     dtype = kind = None
     for name, value in arguments.items():
         if value is None and name in optional:
             continue
         if dtype is None:
-            kind = type(value)
-            if kind is not np.ndarray and not getattr(kind, "on_gpu", False):
-                return None
-            dtype = value.dtype
-        if type(value) is not kind or value.dtype is not dtype:
-            return None
-        if kind is np.ndarray and value.flags.num & READY != READY:  # on a GPU all are
+            kind, dtype = type(value), getattr(value, "dtype", None)
+        if type(value) is not kind or not getattr(kind, "on_gpu", False) or value.dtype is not dtype:
             return None
     return dtype if dtype is SINGLE or dtype is DOUBLE else None
 
@@ -100,6 +109,15 @@ def batched(array: Array, rank: int, name: str) -> tuple[Array, bool]:
     )
 
 
+def layer(array: Array, filters: Array, rank: int, name: str, meaning: str) -> tuple[Array, bool]:
+    """`batched`, and `axes` of the filters."""
+    if array.ndim == filters.ndim == rank + 2:  # as most often
+        return array, False
+    found = batched(array, rank, name)
+    axes(filters, rank + 2, "weight", meaning)
+    return found
+
+
 def axes(array: Array, count: int, name: str, meaning: str) -> None:
     """Raise unless `array` has `count` axes."""
     if array.ndim != count:
@@ -122,6 +140,8 @@ def size(value: object, name: str) -> Shape:
 
 def back(y: Array, dtype: np.dtype[Any], unbatched: bool = False, out: Array | None = None) -> Array:
     """A result in the caller's dtype, without the batch axis if x came without; `out` itself where there is one."""
+    if y.dtype is dtype and out is None and not unbatched:  # as most often
+        return y
     if out is not None:
         if y.dtype != dtype:
             with np.errstate(over="ignore"):

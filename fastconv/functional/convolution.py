@@ -323,8 +323,7 @@ def _convolve(
     out: Array | None,
 ) -> Array:
     dtype, (images, filters, start) = checks.floats(OPTIONAL, x=x, weight=weight, bias=bias)
-    images, unbatched = checks.batched(images, rank, "x")
-    checks.axes(filters, rank + 2, "weight", WEIGHT_AXES[rank])
+    images, unbatched = checks.layer(images, filters, rank, "x", WEIGHT_AXES[rank])
     shape = geometry.convolution(images.shape, filters.shape, stride, padding, dilation, groups)
     if bias is not None:
         checks.shaped(start, (shape.out_channels,), "bias")
@@ -349,8 +348,7 @@ def _input_grad(
     out: Array | None,
 ) -> Array:
     dtype, (filters, grads) = checks.floats(weight=weight, grad_output=grad_output)
-    grads, unbatched = checks.batched(grads, rank, "grad_output")
-    checks.axes(filters, rank + 2, "weight", WEIGHT_AXES[rank])
+    grads, unbatched = checks.layer(grads, filters, rank, "grad_output", WEIGHT_AXES[rank])
     x_shape = checks.x_shape(input_size, rank, unbatched)
     shape = geometry.convolution(x_shape, filters.shape, stride, padding, dilation, groups)
     checks.shaped(grads, shape.output_shape, "grad_output")

@@ -27,6 +27,8 @@ __all__ = [
     "conv_transpose3d_weight_grad",
 ]
 
+WEIGHT_AXES = {rank: f"(C, O / groups and {rank} spatial)" for rank in (1, 2, 3)}
+
 
 def conv_transpose2d(
     x: ArrayLike,
@@ -313,8 +315,7 @@ def _transpose(
     out: Array | None,
 ) -> Array:
     dtype, (images, filters, start) = checks.floats(OPTIONAL, x=x, weight=weight, bias=bias)
-    images, unbatched = checks.batched(images, rank, "x")
-    checks.axes(filters, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
+    images, unbatched = checks.layer(images, filters, rank, "x", WEIGHT_AXES[rank])
     shape = geometry.conv_transpose(images.shape, filters.shape, stride, padding, output_padding, groups, dilation)
     if bias is not None:
         checks.shaped(start, (shape.in_channels,), "bias")
@@ -341,8 +342,7 @@ def _input_grad(
     out: Array | None,
 ) -> Array:
     dtype, (filters, grads) = checks.floats(weight=weight, grad_output=grad_output)
-    grads, unbatched = checks.batched(grads, rank, "grad_output")
-    checks.axes(filters, rank + 2, "weight", f"(C, O / groups and {rank} spatial)")
+    grads, unbatched = checks.layer(grads, filters, rank, "grad_output", WEIGHT_AXES[rank])
     x_shape = checks.x_shape(input_size, rank, unbatched)
     shape = geometry.conv_transpose(x_shape, filters.shape, stride, padding, output_padding, groups, dilation)
     checks.shaped(grads, shape.input_shape, "grad_output")
