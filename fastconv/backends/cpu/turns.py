@@ -53,25 +53,41 @@ def turn_block(
 
     None is more than the lanes.
     """
-    places = [e.at(source, (r, row_step)) for r in range(e.lanes)]
-    targets = [e.at(target, (c, step)) for c in range(e.lanes)]
-
-    def some() -> None:
-        written = e.first(kept)
-        for c, row in enumerate(e.transposed(some_rows(e, places, rows, columns))):
-            with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
-                e.masked_store(row, written, targets[c])
-
     if vectors().masks:
-        some()
+        turn_part(e, source, row_step, rows, columns, target, step, kept)
         return
     whole = [e.b.icmp_signed("==", count, e.long(e.lanes)) for count in (rows, columns, kept)]
     with e.b.if_else(e.b.and_(whole[0], e.b.and_(*whole[1:])), likely=True) as (then, otherwise):
         with then:
-            for row, place in zip(e.transposed([e.load(place) for place in places]), targets, strict=True):
-                e.store(row, place)
+            turned = e.transposed([e.load(e.at(source, (r, row_step))) for r in range(e.lanes)])
+            for c, row in enumerate(turned):
+                e.store(row, e.at(target, (c, step)))
         with otherwise:
-            some()
+            turn_part(e, source, row_step, rows, columns, target, step, kept)
+
+
+def turn_part(
+    e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, step: Value, kept: Value
+) -> None:
+    """`turn_block` by masks."""
+    found = some_rows(e, [e.at(source, (r, row_step)) for r in range(e.lanes)], rows, columns)
+    written = e.first(kept)
+    for c, row in enumerate(e.transposed(found)):
+        with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
+            e.masked_store(row, written, e.at(target, (c, step)))
+
+
+@instruction(2)
+def turn_whole(e: Emit, source: Value, row_step: Value, target: Value, step: Value) -> None:
+    """`turn_block` of a whole square."""
+    for c, row in enumerate(e.transposed([e.load(e.at(source, (r, row_step))) for r in range(e.lanes)])):
+        e.store(row, e.at(target, (c, step)))
+
+
+@instruction(2)
+def turn_some(e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, step: Value) -> None:
+    """`turn_block` of a part of the rows or columns, of which all lanes are kept."""
+    turn_part(e, source, row_step, rows, columns, target, step, e.long(e.lanes))
 
 
 @instruction(2)
@@ -113,13 +129,13 @@ def turning(item: int, lanes: int) -> Any:
         if plainly and rows == lanes:
             squares = columns // lanes * lanes
             for c in range(0, squares, lanes):
-                turn_block(item, lanes, source + c * item, row_step, lanes, lanes, target + c * step, step, lanes)
+                turn_whole(item, lanes, source + c * item, row_step, target + c * step, step)
             for c in range(squares, columns):
                 copy_column(item, lanes, source + c * item, row_step, target + c * step)
             return
         for c in range(0, columns, lanes):
             count = min(lanes, columns - c)
-            turn_block(item, lanes, source + c * item, row_step, rows, count, target + c * step, step, lanes)
+            turn_some(item, lanes, source + c * item, row_step, rows, count, target + c * step, step)
 
     @njit
     def turn_all_apart(source, row_step, rows, columns, target, places):  # type: ignore[no-untyped-def]
@@ -140,15 +156,10 @@ def turning(item: int, lanes: int) -> Any:
 
 def some_rows(e: Emit, places: list[Value], rows: Value, columns: Value) -> list[Value]:
     """The first `columns` numbers of the first `rows` rows, zeros elsewhere; none is more than the lanes."""
+    there = [e.b.icmp_signed("<", e.long(r), rows) for r in range(e.lanes)]
     read = e.first(columns)
-    if not branches(read):
-        present = [e.splat(e.b.icmp_signed("<", e.long(r), rows)) for r in range(e.lanes)]
-        return [e.masked_load(e.b.and_(read, there), place) for there, place in zip(present, places, strict=True)]
-
-    def some() -> list[Value]:
-        there = [e.b.icmp_signed("<", e.long(r), rows) for r in range(e.lanes)]
+    if branches(read):
         counts = [e.b.select(present, columns, e.long(0)) for present in there]
         return [e.masked_load(e.leading(count), place) for count, place in zip(counts, places, strict=True)]
-
-    all_of_them = (e.b.icmp_signed("==", count, e.long(e.lanes)) for count in (rows, columns))
-    return e.either(e.b.and_(*all_of_them), lambda: [e.load(place) for place in places], some)
+    present = [e.b.and_(read, e.splat(row)) for row in there]
+    return [e.masked_load(mask, place) for mask, place in zip(present, places, strict=True)]
