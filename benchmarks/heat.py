@@ -141,7 +141,7 @@ class Heat:
         if reply["status"] != "ok":
             self.results[name] = {**reply, "variants": {}}
             return
-        if "roof" in reply:
+        if reply.get("roof") is not None:
             self.results[name].setdefault("roofs", []).append(reply["roof"])
         for variant, samples in reply["samples"].items():
             self.results[name]["variants"][variant].setdefault("rounds", []).append(samples)

@@ -117,6 +117,15 @@ def test_the_roof_of_a_row_is_the_median_of_its_rounds(tmp_path):
     assert row(tmp_path, fastconv=Given(a=[0.01]))["roof"] is None
 
 
+def test_the_processors_roof_is_no_gpus(tmp_path):
+    class OnGPU(Given):
+        def ask(self, life, do, **given):
+            return {**super().ask(life, do, **given), "roof": None}
+
+    assert row(tmp_path, fastconv=OnGPU(a=[0.01]))["roof"] is None
+    assert pytest.importorskip("benchmarks.peers.fastconv_cuda_peer").FastconvOnGPU().roof(tiny()) is None
+
+
 def test_fastconv_measures_the_roof_of_the_cases_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(threads, "_chosen", None)  # the peer sets it
     worker = Worker(peers.load("fastconv", 1))

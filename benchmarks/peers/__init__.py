@@ -40,7 +40,8 @@ class Peer(Protocol):
 
     A peer may have a method `remark(case)`, whose answer goes with its row, a clock of its own,
     `elapsed(call, repeats) -> seconds`, of so many calls one after the other, and a measure of the moment,
-    `roof(case) -> FLOP/s`, of nothing but multiply-adds: what else the machine does slows both down.
+    `roof(case) -> FLOP/s`, of nothing but multiply-adds: what else the machine does slows both down. It is None where
+    it tells nothing of what computed.
     """
 
     compiles: bool

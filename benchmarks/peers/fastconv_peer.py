@@ -43,7 +43,7 @@ class Fastconv:
         )
         return {"expected": found.expected, "parts": found.parts, "threads": found.threads}
 
-    def roof(self, case: Case) -> float:
+    def roof(self, case: Case) -> float | None:
         return fma_rate(8 if case.dtype == "float64" else 4, fastconv.get_num_threads())
 
     def finish(self, answer: Any) -> Any:
