@@ -15,6 +15,11 @@ from fastconv.backends.cpu.native import word
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 
+def turned_square(e: Emit, source: Value, row_step: Value) -> list[Value]:
+    """The columns of as many rows as there are lanes, and as many numbers of each."""
+    return e.transposed([e.load(e.at(source, (r, row_step))) for r in range(e.lanes)])
+
+
 def each_turned(
     e: Emit,
     tile: Value,
@@ -25,7 +30,7 @@ def each_turned(
     store: Callable[[Value, Value], None],
 ) -> None:
     """Store tile[j * pitch + f], j < lanes, to y + f * filter_pitch for f < filters, none more than the lanes."""
-    for f, row in enumerate(e.transposed([e.load(e.at(tile, (j, pitch))) for j in range(e.lanes)])):
+    for f, row in enumerate(turned_square(e, tile, pitch)):
         with e.b.if_then(e.b.icmp_signed("<", e.long(f), filters)):
             store(row, e.at(y, (f, filter_pitch)))
 
@@ -59,8 +64,7 @@ def turn_block(
     whole = [e.b.icmp_signed("==", count, e.long(e.lanes)) for count in (rows, columns, kept)]
     with e.b.if_else(e.b.and_(whole[0], e.b.and_(*whole[1:])), likely=True) as (then, otherwise):
         with then:
-            turned = e.transposed([e.load(e.at(source, (r, row_step))) for r in range(e.lanes)])
-            for c, row in enumerate(turned):
+            for c, row in enumerate(turned_square(e, source, row_step)):
                 e.store(row, e.at(target, (c, step)))
         with otherwise:
             turn_part(e, source, row_step, rows, columns, target, step, kept)
@@ -80,7 +84,7 @@ def turn_part(
 @instruction(2)
 def turn_whole(e: Emit, source: Value, row_step: Value, target: Value, step: Value) -> None:
     """`turn_block` of a whole square."""
-    for c, row in enumerate(e.transposed([e.load(e.at(source, (r, row_step))) for r in range(e.lanes)])):
+    for c, row in enumerate(turned_square(e, source, row_step)):
         e.store(row, e.at(target, (c, step)))
 
 
@@ -91,10 +95,9 @@ def turn_some(e: Emit, source: Value, row_step: Value, rows: Value, columns: Val
 
 
 @instruction(2)
-def turn_square(e: Emit, source: Value, row_step: Value, target: Value, places: Value) -> None:
-    """(target + places[c])[r] = source[r * row_step + c] for r, c < lanes."""
-    rows = [e.load(e.at(source, (r, row_step))) for r in range(e.lanes)]
-    for c, row in enumerate(e.transposed(rows)):
+def turn_whole_apart(e: Emit, source: Value, row_step: Value, target: Value, places: Value) -> None:
+    """`turn_apart` of a whole square."""
+    for c, row in enumerate(turned_square(e, source, row_step)):
         e.store(row, e.at(target, e.word(places, e.long(c))))
 
 
@@ -143,7 +146,7 @@ def turning(item: int, lanes: int) -> Any:
         if plainly and rows == lanes:
             squares = columns // lanes * lanes
             for c in range(0, squares, lanes):
-                turn_square(item, lanes, source + c * item, row_step, target, places + 8 * c)
+                turn_whole_apart(item, lanes, source + c * item, row_step, target, places + 8 * c)
             for c in range(squares, columns):
                 copy_column(item, lanes, source + c * item, row_step, target + word(places, c))
             return

@@ -157,12 +157,8 @@ def steps(task: Problem, sizes: Layout, m: int, by_filters: bool, kept: bool) ->
 def filter_step(task: Problem, sizes: Layout, m: int) -> Any:
     """The step that transforms all filters."""
     lanes = machine.vectors().lanes(FLOAT)
-    return (
-        filters_body(lanes, m),
-        sizes,
-        task.groups * -(-task.filters // (2 * lanes)) * -(-task.channels // CHANNELS),
-        4,
-    )
+    blocks, parts = -(-task.filters // (2 * lanes)), -(-task.channels // CHANNELS)
+    return filters_body(lanes, m), sizes, task.groups * blocks * parts, 4
 
 
 @functools.lru_cache(maxsize=1024)

@@ -72,12 +72,12 @@ def both_sides(e: Emit, matrix: Array, source: Value, row: Value, column: Value)
 @instruction(5)
 def transform(e, m, r, kind, source, row, column, target, to_row, to_column, ahead):  # type: ignore[no-untyped-def]
     """One tile, from a grid of vectors at `source` to one at `target`; lines `ahead` are made ready for the next."""
-    alone = kind == WEIGHT and vectors().few  # instructions count more, then: most often the lines are near
+    near = kind == WEIGHT and vectors().few  # most often, and instructions count more, then
     for i, values in enumerate(both_sides(e, matrices(m, r)[kind], source, row, column)):
         for j, value in enumerate(values):
             place = e.at(target, (i, to_row), (j, to_column))
             e.store(value, place)
-            if not alone:
+            if not near:
                 e.fetch(e.pointer(e.at(place, ahead), I8), WRITE, 3)
 
 
