@@ -93,7 +93,7 @@ def guarding(side):
     guard = Guard(side)
     with (
         mock.patch.object(channel_sums, "np", NumPy(guard.empty)),
-        mock.patch.object(linear, "np", NumPy(guard.empty)),
+        mock.patch.object(linear, "np", NumPy(guard.empty)),  # of the bias's gradient
         mock.patch.object(outputs, "empty", guard.empty),
         mock.patch.object(workspace, "take", guard.space),
         mock.patch.object(workspace, "give"),
@@ -140,11 +140,15 @@ def main(dtype, shapes, seed, tiles):
             for side in ("before", "after"):
                 tell(f"{side} {case}")
                 check(functools.partial(calls, case), arrays(case, dtype), side)
-    for sizes in product((1, 9), (1, 67, 600), (1, 9, 130), ("before", "after")):
-        tell(sizes)
-        rows, features, outputs, side = sizes
-        shapes = (rows, features), (outputs, features), (outputs,), (rows, outputs)
-        check(linear_calls, [rng.standard_normal(shape).astype(dtype) for shape in shapes], side)
+    for stays in (1, 0):  # in a near cache
+        for plan in (linear.forward, linear.input_grad, linear.weight_grad):
+            plan.cache_clear()
+        with mock.patch.object(linear, "stays", return_value=stays):
+            for sizes in product((1, 3, 9), (1, 67, 600), (1, 9, 130), ("before", "after")):
+                tell((stays, *sizes))
+                rows, features, outputs, side = sizes
+                shapes = (rows, features), (outputs, features), (outputs,), (rows, outputs)
+                check(linear_calls, [rng.standard_normal(shape).astype(dtype) for shape in shapes], side)
     tell("all right")
 
 

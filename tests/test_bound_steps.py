@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from bound_models import assert_alike, batch, pair, small, trainers
 
 import fastconv as fc
 from fastconv import models, nn, optim
+from fastconv.backends.cpu import linear
 from fastconv.training import Trainer
 
 DECAY = {"weight_decay": 0.1}
@@ -38,6 +40,23 @@ def test_every_optimizer_moves_as_with_layers(optimizer, options):
         one.step(x, y), two.step(x, y)
     assert_alike(one, two, 1e-12)
     assert one.optimizer.state_dict().keys() == two.optimizer.state_dict().keys()
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam])
+def test_weights_that_stay_in_no_cache_move_alike(optimizer):
+    x, y = pair()
+    plans = linear.forward, linear.input_grad, linear.weight_grad
+    try:
+        with mock.patch.object(linear, "stays", return_value=0):
+            for plan in plans:
+                plan.cache_clear()
+            one, two = trainers(small, "cross_entropy", optimizer)
+            for _ in range(3):
+                one.step(x, y), two.step(x, y)
+    finally:
+        for plan in plans:
+            plan.cache_clear()
+    assert_alike(one, two, 1e-12)
 
 
 @pytest.mark.parametrize("loss", ["mse", "l1", "binary_cross_entropy", "binary_cross_entropy_with_logits"])

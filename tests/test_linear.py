@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 from forms import FORMS, disguises
@@ -7,6 +9,7 @@ from thread_counts import assert_same_on_threads
 
 import fastconv as fc
 import fastconv.functional as F
+from fastconv.backends.cpu import linear
 
 ONE = np.ones
 
@@ -103,6 +106,62 @@ def test_nan_and_infinity_travel(backend):
     x = np.array([[np.inf, 1.0], [np.nan, 1.0]])
     y = F.linear(x, np.array([[0.0, 1.0], [1.0, 0.0], [-1.0, 0.0]]))
     np.testing.assert_array_equal(y, [[np.nan, np.inf, -np.inf], [np.nan, np.nan, np.nan]])
+
+
+@pytest.fixture
+def far():
+    """All matrices are computed with as those that stay in no near cache, and by threads."""
+
+    def clear():
+        for plan in (linear.forward, linear.input_grad, linear.weight_grad):
+            plan.cache_clear()
+
+    clear()
+    with mock.patch.object(linear, "stays", return_value=0), mock.patch.object(linear, "SMALL", -1):
+        yield
+    clear()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("rows", "features", "outputs"),
+    # few rows and many; columns of part of a vector, of a panel and of strips; sums of blocks and of what is left
+    [(1, 5, 7), (2, 333, 8), (3, 50, 141), (4, 1030, 300), (5, 97, 300), (13, 301, 137), (37, 1, 9), (150, 1100, 21)],
+)
+def test_far_matrices(far, rows, features, outputs, dtype):
+    x, weight, bias, grad = (array.astype(dtype) for array in drawn(((rows,), features, outputs), rows))
+    found = {
+        "linear": F.linear(x, weight, bias),
+        "input_grad": F.linear_input_grad(weight, grad),
+        "weight_grad": F.linear_weight_grad(x, grad),
+    }
+    x, weight, bias, grad = (array.astype(np.float64) for array in (x, weight, bias, grad))
+    expected = {"linear": x @ weight.T + bias, "input_grad": grad @ weight, "weight_grad": grad.T @ x}
+    for name, array in found.items():
+        # sums of up to 1,100 terms of about 1, in another order
+        limit = 50 * np.finfo(dtype).eps * np.abs(expected[name]).max()
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=limit, err_msg=name)
+
+
+def test_nan_and_infinity_travel_from_far(far):
+    weight, grad = np.ones((19, 40)), np.zeros((2, 19))
+    weight[17, 3], weight[2, 39], grad[1, 5] = np.inf, np.nan, np.inf
+    expected = np.einsum("no,oc->noc", grad, weight).sum(1)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(F.linear_input_grad(weight, grad), expected)
+        many = np.repeat(grad, 4, axis=0)
+        np.testing.assert_array_equal(F.linear_input_grad(weight, many), np.repeat(expected, 4, axis=0))
+
+
+def test_results_of_far_matrices_do_not_depend_on_threads(far):
+    x, weight, _, grad = drawn(((6,), 1500, 145), 5)
+    assert_same_on_threads(
+        lambda: [
+            F.linear_input_grad(weight, grad),
+            F.linear_weight_grad(x, grad),
+            F.linear_input_grad(weight, grad[:3]),
+        ]
+    )
 
 
 def test_results_do_not_depend_on_threads():

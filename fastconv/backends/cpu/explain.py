@@ -114,7 +114,7 @@ def product_plan(geometry: Convolution, which: str, item: int, count: int) -> di
         found = linear.forward(rows, columns, depth, item, count)
         program, used, workspace = found.program, found.threads, found.workspace
     elif which == "input_grad":
-        program, used = linear.input_grad(rows, depth, columns, item, count)
+        program, used, workspace = linear.input_grad(rows, depth, columns, item, count)
     else:
         program, used, workspace = linear.weight_grad(columns, depth, rows, item, count)
     return {

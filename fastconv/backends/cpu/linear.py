@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import products, workspace
-from fastconv.backends.cpu.machine import cache_bytes, vectors
+from fastconv.backends.cpu import far_products, outputs, products, workspace
+from fastconv.backends.cpu.layout import up
+from fastconv.backends.cpu.machine import LINE, cache_bytes, vectors
 from fastconv.backends.cpu.programs import Program
 from fastconv.typing import Array
 
@@ -23,11 +24,13 @@ ENOUGH = 16  # tasks
 FEW, NEAR = 32, 24 << 10  # tiles, and bytes of x's rows that stay in the nearest cache
 MANY, SHORT = 8, 64  # rows of x from which on, and features in up to which, the weight is turned
 BLOCK = 128  # rows that are summed at a time: a strip of them stays in the second-level cache
+FEW_ROWS, STRIP_FEW = 4, 4096  # of y, to which a far matrix is added as it comes; and numbers of y that stay near
+STRIP_ONCE, STRIP_AGAIN = 1024, 256  # columns of a packed strip, where y's rows are met once, or for each block
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """y[n, o] = bias[o] + sum over c of weight[o, c] x[n, c]."""
-    y = np.empty((x.shape[0], weight.shape[0]), x.dtype)
+    y = outputs.empty((x.shape[0], weight.shape[0]), x.dtype)
     if not x.shape[1]:  # sums of nothing
         y[...] = 0 if bias is None else bias
     elif y.size:
@@ -46,10 +49,8 @@ def linear_input_grad(weight: Array, grad_output: Array) -> Array:
     (rows, depth), columns = grad_output.shape, weight.shape[1]
     if not (rows and columns and depth):
         return np.zeros((rows, columns), weight.dtype)
-    grad_x = np.empty((rows, columns), weight.dtype)
-    program, count = input_grad(rows, columns, depth, weight.itemsize, threads.get_num_threads())
-    program.on(count, grad_output, weight, None, grad_x)
-    return grad_x
+    found = input_grad(rows, columns, depth, weight.itemsize, threads.get_num_threads())
+    return computed(found, grad_output, weight, outputs.empty((rows, columns), weight.dtype))
 
 
 def linear_weight_grad(x: Array, grad_output: Array) -> Array:
@@ -57,14 +58,19 @@ def linear_weight_grad(x: Array, grad_output: Array) -> Array:
     (depth, rows), columns = grad_output.shape, x.shape[1]
     if not (rows and columns and depth):
         return np.zeros((rows, columns), x.dtype)
-    grad_weight = np.empty((rows, columns), x.dtype)
-    program, count, size = weight_grad(rows, columns, depth, x.itemsize, threads.get_num_threads())
+    found = weight_grad(rows, columns, depth, x.itemsize, threads.get_num_threads())
+    return computed(found, grad_output, x, outputs.empty((rows, columns), x.dtype))
+
+
+def computed(found: tuple[Program, int, int], a: Array, b: Array, y: Array) -> Array:
+    """The result of a program on so many threads that needs so much workspace."""
+    program, count, size = found
     space = workspace.take(size)
     try:
-        program.on(count, grad_output, x, None, grad_weight, space)
+        program.on(count, a, b, None, y, space)
     finally:
         workspace.give(space)
-    return grad_weight
+    return y
 
 
 def linear_bias_grad(grad_output: Array) -> Array:
@@ -92,12 +98,12 @@ def forward(rows: int, columns: int, depth: int, item: int, count: int) -> Forwa
     no_bias = np.zeros(columns, f"f{item}")
     if rows < MANY or depth > SHORT:
         return Forward(*dots(rows, columns, depth, item, count), 0, no_bias)
-    places = {products.RIGHT: products.WORKSPACE, products.BIASED: 1}
-    steps = [
-        turning(columns, depth, item, products.B, products.WORKSPACE),
-        outer_step(rows, columns, depth, item, False, places),
-    ]
-    return Forward(*program(steps, rows, columns, depth, count), columns * depth * item, no_bias)
+    turned = up(columns * depth * item, LINE)
+    places = {products.RIGHT: products.WORKSPACE, products.BIASED: 1, products.SHARED: turned}
+    outer = outer_step(rows, columns, depth, item, False, places)
+    steps = [turning(columns, depth, item, products.B, products.WORKSPACE), outer.step]
+    found, used = program(steps, rows, columns, depth, count)
+    return Forward(found, used, turned + used * outer.per_thread, no_bias)
 
 
 def dots(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Program, int]:
@@ -133,36 +139,58 @@ def tile(rows: int, registers: int) -> tuple[int, int]:
     return (4, 6) if registers > 16 else (3, 3)
 
 
+@dataclass(frozen=True)
+class Outer:
+    """A step of a sum of outer products, and bytes that it needs: of each thread, after as many that all share."""
+
+    step: Any
+    per_thread: int = 0
+
+
 def outer_step(
     rows: int, columns: int, depth: int, item: int, turned: bool, places: dict[int, int], update: int = 0
-) -> Any:
+) -> Outer:
     """The step of y (rows, columns) = a times b (depth, columns); `turned`: a is (depth, rows).
 
-    `places` has what is not the default of the plan's words; for `update` see `products.outers_body`.
+    `places` has what is not the default of the plan's words; for `update` see `products.outers_body`. Threads' packs
+    begin in the workspace where `places` says that what is SHARED ends.
     """
     registers = vectors()
     lanes = registers.lanes(item)
-    high, across = min(rows, 4 if registers.few else 8), 2 if registers.few else 3
-    strip = min(STRIP, -(-columns // (4 * lanes * across)) * lanes * across)
-    strips = -(-columns // strip)
     values = {
         products.ROWS: rows,
         products.COLUMNS: columns,
         products.DEPTH: depth,
-        products.STRIP: strip,
         products.A_ROW: item if turned else depth * item,
         products.A_STEP: rows * item if turned else item,
         products.B_ROW: columns * item,
-        products.BLOCK: max(BLOCK, BLOCK * STRIP // strip),
-        products.PARTS: parts(rows, high, strips),
         products.LEFT: products.A,
         products.RIGHT: products.B,
         products.RESULT: products.Y,
         products.STAYS: stays(depth * columns * item),
-        **places,
     }
-    kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)), update)
-    return kernel, products.words(values), strips * values[products.PARTS], 8
+    far = not (stays(depth * columns * item) and stays(rows * columns * item))
+    few, per_thread = rows <= FEW_ROWS and not update, 0
+    if far and few:
+        high, strip = rows, min(STRIP_FEW // rows, -(-columns // (4 * lanes)) * lanes)
+        kernel = far_products.rows_body(item, lanes, high)
+    elif far:
+        high, across = (6, 2) if registers.few else (8, 3)
+        unit = lanes * across
+        strip = min((STRIP_ONCE if depth <= BLOCK else STRIP_AGAIN) // unit, -(-columns // (4 * unit))) * unit
+        block = min(depth, BLOCK)
+        pack = up(block * (strip + unit) * item, LINE)
+        per_thread = pack + up(block * high * item, LINE)
+        values |= {products.BLOCK: block, products.PACK_BYTES: pack, products.PER_THREAD: per_thread}
+        kernel = far_products.packed_body(item, lanes, high, across, update)
+    else:
+        high, across = min(rows, 4 if registers.few else 8), 2 if registers.few else 3
+        strip = min(STRIP, -(-columns // (4 * lanes * across)) * lanes * across)
+        values[products.BLOCK] = max(BLOCK, BLOCK * STRIP // strip)
+        kernel = products.outers_body(item, lanes, high, min(across, -(-columns // lanes)), update)
+    strips = -(-columns // strip)
+    values |= {products.STRIP: strip, products.PARTS: parts(rows, high, strips), **places}
+    return Outer((kernel, products.words(values), strips * values[products.PARTS], 8), per_thread)
 
 
 def turning(columns: int, depth: int, item: int, source: int, target: int) -> Any:
@@ -173,9 +201,11 @@ def turning(columns: int, depth: int, item: int, source: int, target: int) -> An
 
 
 @lru_cache(maxsize=1024)
-def input_grad(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Program, int]:
-    """The program of y (rows, columns) = g (rows, depth) times weight (depth, columns), and its threads."""
-    return program([outer_step(rows, columns, depth, item, False, {})], rows, columns, depth, count)
+def input_grad(rows: int, columns: int, depth: int, item: int, count: int) -> tuple[Program, int, int]:
+    """The program of y (rows, columns) = g (rows, depth) times weight (depth, columns), its threads, and workspace."""
+    outer = outer_step(rows, columns, depth, item, False, {})
+    found, used = program([outer.step], rows, columns, depth, count)
+    return found, used, used * outer.per_thread
 
 
 @lru_cache(maxsize=1024)
@@ -184,13 +214,15 @@ def weight_grad(
 ) -> tuple[Program, int, int]:
     """The program of y (rows, columns) = g (depth, rows) turned times x (depth, columns), threads, and workspace."""
     if not is_tall(rows, columns, item) or update:
-        return *program([outer_step(rows, columns, depth, item, True, {}, update)], rows, columns, depth, count), 0
-    places = {products.LEFT: products.B, products.RIGHT: products.A, products.RESULT: products.WORKSPACE}
-    steps = [
-        outer_step(columns, rows, depth, item, True, places),
-        turning(columns, rows, item, products.WORKSPACE, products.Y),
-    ]
-    return *program(steps, rows, columns, depth, count), rows * columns * item
+        turned, outer = 0, outer_step(rows, columns, depth, item, True, {}, update)
+        steps = [outer.step]
+    else:
+        turned = up(rows * columns * item, LINE)
+        places = {products.LEFT: products.B, products.RIGHT: products.A, products.RESULT: products.WORKSPACE}
+        outer = outer_step(columns, rows, depth, item, True, places | {products.SHARED: turned})
+        steps = [outer.step, turning(columns, rows, item, products.WORKSPACE, products.Y)]
+    found, used = program(steps, rows, columns, depth, count)
+    return found, used, turned + used * outer.per_thread
 
 
 def is_tall(rows: int, columns: int, item: int) -> bool:

@@ -251,8 +251,8 @@ def dense_grads(low: Lowering, value: Value, grad: Array, owned: bool) -> None:
         low.gradient_is_there(value.parameters["bias"], result)
     if low.trained(x):
         grad_x = low.new(x.shape)
-        program, threads = linear.input_grad(rows, depth, columns, low.item, low.threads)
-        arrays = grad, weight.data, None, grad_x
+        program, threads, size = linear.input_grad(rows, depth, columns, low.item, low.threads)
+        arrays = grad, weight.data, None, grad_x, aligned(size, np.uint8)
         low.table.program("linear input_grad", program, *arrays, threads=threads, flops=flops)
         low.accumulate(x, grad_x)
 

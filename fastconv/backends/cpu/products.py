@@ -27,7 +27,8 @@ A_ROW, A_STEP, B_ROW, BLOCK = range(4, 8)  # bytes; and steps of the sum that ar
 BIASED, PARTS = 8, 9  # whether there is a bias; parts of the rows
 LEFT, RIGHT, RESULT = 10, 11, 12  # which of the call's arrays are a, b and y; or what is turned (RIGHT) to where
 STAYS = 13  # whether b stays in cache
-PLACES = 14
+SHARED, PER_THREAD, PACK_BYTES = 14, 15, 16  # bytes before threads' packs, of a thread's, and of its pack of b
+PLACES = 17
 SUMMED = 4  # vectors of columns that are summed together
 A, B, BIAS, Y, WORKSPACE, OWN = range(6)
 NUMBERS = OWN + 4  # behind the arrays of an optimizer's step
@@ -52,6 +53,11 @@ def rectangle(plan, task, rows):  # type: ignore[no-untyped-def]
     begin = strip * word(plan, STRIP)
     low, high = part * tiles // parts * rows, min(word(plan, ROWS), (part + 1) * tiles // parts * rows)
     return low, high, begin, min(word(plan, COLUMNS), begin + word(plan, STRIP))
+
+
+def moves(update: int) -> Any:
+    """What moves a parameter's numbers by this optimizer."""
+    return adapt if update == ADAM else descend
 
 
 @cache
@@ -82,7 +88,7 @@ def outers_body(item: int, lanes: int, rows: int, vectors: int, update: int = 0)
     With an `update` y is a gradient, and its parameter moves a tile at a time, while the tile is near.
     """
     across = vectors * lanes
-    move = adapt if update == ADAM else descend
+    move = moves(update)
 
     @body
     def outers(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -106,7 +112,7 @@ def outers_body(item: int, lanes: int, rows: int, vectors: int, update: int = 0)
                         if biased and k == 0:
                             start, start_row = word(arrays, BIAS) + j * item, 0
                         add_product(
-                            item, lanes, rows, vectors, a, a_row, a_step, b, b_row, count, y, wide * item,
+                            item, lanes, rows, vectors, 0, 1, a, a_row, a_step, b, b_row, count, y, wide * item,
                             min(rows, high - i), last, k + biased, start, start_row,
                         )  # fmt: skip
                         if update != 0 and k + count == depth:

@@ -287,11 +287,13 @@ def store_dots(
             e.masked_store(total, there, e.at(y, (e.least(i, limits[0]), y_row)), first * e.item)
 
 
-@instruction(4)
+@instruction(6)
 def add_product(
     e: Emit,
     rows: int,
     vectors: int,
+    whole: int,
+    far: int,
     a: Value,
     a_row: Value,
     a_step: Value,
@@ -309,10 +311,12 @@ def add_product(
     """y[i, :] = s[i, :] + sum over k < depth of a[i * a_row + k * a_step] * b[k * b_row, :], `columns` of a row.
 
     s is what lies at `start`, if something came `before`, else 0. Of the rows only `valid` are there; the others repeat
-    the last one.
+    the last one. If columns are `whole`, all vectors' are there. Rows of b are `far` from each other, or they lie one
+    behind the other, as whole vectors.
     """
     width = e.lanes * e.item
-    masks = [e.first(e.b.sub(columns, e.long(v * e.lanes))) for v in range(vectors)]
+    every = [e.first(e.lanes)] * vectors
+    masks = every if whole else [e.first(e.b.sub(columns, e.long(v * e.lanes))) for v in range(vectors)]
     add = e.splat(e.b.icmp_signed("!=", before, e.long(0)))
     limit = e.b.sub(valid, e.long(1))
     chosen = [e.least(i, limit) for i in range(rows)]
@@ -321,8 +325,8 @@ def add_product(
 
     def step(k: Value, carried: list[Value]) -> list[Value]:
         line, shift, *sums = carried
-        row = [e.masked_load(mask, line, v * width) for v, mask in enumerate(masks)]
-        for v in range(vectors):  # rows are far from each other
+        row = [e.masked_load(mask, line, v * width) for v, mask in enumerate(masks if far else every)]
+        for v in range(vectors if far else 0):
             e.will_load(e.at(line, (AHEAD, b_row)), v * width)
         following: list[Value] = []
         for source in sources:
