@@ -135,7 +135,7 @@ def _linear(x: Any, weight: Any, bias: Any) -> Array:
     if bias is not None:
         checks.shaped(bias, weight.shape[:1], "bias")
     y = backends.module("linear", x).linear(_rows(x), weight, bias)
-    return checks.back(y.reshape(*x.shape[:-1], weight.shape[0]), dtype)
+    return checks.back(_as_before(y, x), dtype)
 
 
 def _input_grad(weight: Any, grad_output: Any) -> Array:
@@ -143,7 +143,7 @@ def _input_grad(weight: Any, grad_output: Any) -> Array:
     checks.axes(weight, 2, "weight", "(O, C)")
     _last_axis(grad_output, weight.shape[0], "grad_output", "weight's features out")
     grad_x = backends.module("linear", weight).linear_input_grad(weight, _rows(grad_output))
-    return checks.back(grad_x.reshape(*grad_output.shape[:-1], weight.shape[1]), dtype)
+    return checks.back(_as_before(grad_x, grad_output), dtype)
 
 
 def _weight_grad(x: Any, grad_output: Any) -> Array:
@@ -171,4 +171,9 @@ def _last_axis(array: Array, features: int | None, name: str, meaning: str = "")
 
 def _rows(array: Array) -> Array:
     """All axes but the last as one."""
-    return array.reshape(prod(array.shape[:-1]), array.shape[-1])
+    return array if array.ndim == 2 else array.reshape(prod(array.shape[:-1]), array.shape[-1])
+
+
+def _as_before(rows: Array, array: Array) -> Array:
+    """Rows with the axes that an array's had."""
+    return rows if array.ndim == 2 else rows.reshape(*array.shape[:-1], rows.shape[1])
