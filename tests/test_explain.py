@@ -94,6 +94,29 @@ def test_what_is_asked_for_is_explained(operation, options, algorithm):
     assert found.measured is found.roof is found.assembly is found.speed is found.fraction is None
 
 
+@pytest.mark.parametrize("operation", ["conv2d", "conv2d_input_grad", "conv2d_weight_grad"])
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        (((4, 64, 28, 28), (32, 64, 1, 1)), {}),  # single taps, with pixels in the lanes
+        (((4, 64, 28, 28), (32, 64, 1, 1)), {"stride": 2}),  # of samples
+        (((4, 64, 7, 7), (32, 64, 1, 1)), {"stride": 2, "padding": 3}),  # most outputs see padding alone
+        (((4, 64, 7, 7), (32, 64, 7, 7)), {}),  # a product
+        (((4, 64, 28, 28), (64, 32, 3, 3)), {"groups": 2}),
+        (((4, 64, 28, 28), (64, 1, 3, 3)), {"groups": 64, "padding": 1}),
+        (((4, 64, 28, 28), (64, 1, 5, 5)), {"groups": 64, "stride": 2}),
+        (((4, 1, 28, 28), (8, 1, 5, 5)), {"dilation": 2}),
+        (((4, 64, 28, 28), (32, 64, 2, 2)), {"stride": 2}),
+    ],
+)
+@pytest.mark.parametrize("algorithm", ["auto", "direct"])
+def test_every_way_is_explained(operation, sizes, options, algorithm):
+    found = fc.explain(operation, *sizes, **options, algorithm=algorithm)
+    assert found.expected > 0
+    assert found.tasks >= 1
+    assert sum(found.parts.values()) == pytest.approx(found.expected)
+
+
 def test_a_preference_is_explained():
     try:
         fc.set_algorithm("fft")

@@ -48,6 +48,29 @@ def test_wide_borders_are_the_reference(layer, seed, where):
         assert_allclose(*both(x, weight, bias, options), rtol=0, atol=1e-12)
 
 
+@given(layer=layers(), seed=st.integers(0, 9), where=st.integers(0, 1 << 20))
+@settings(max_examples=150)
+def test_gradients_of_wide_borders_are_the_reference(layer, seed, where):
+    x_shape, weight_shape, options = layer
+    rng, rank = np.random.default_rng(seed), len(x_shape) - 2
+    input_grad, weight_grad = (getattr(F, f"conv{rank}d_{which}_grad") for which in ("input", "weight"))
+    x, weight = rng.standard_normal(x_shape), rng.standard_normal(weight_shape)
+    with fc.use_backend("reference"):
+        shape = getattr(F, f"conv{rank}d")(x, weight, **options).shape
+    for value in (0.5, np.nan, np.inf):
+        grad = rng.standard_normal(shape)
+        grad.reshape(-1)[where % grad.size] = value
+        calls = (
+            lambda grad=grad: input_grad(x_shape, weight, grad, **options),
+            lambda grad=grad: weight_grad(x, weight_shape, grad, **options),
+        )
+        for call in calls:
+            with np.errstate(all="ignore"), fc.use_backend("reference"):
+                wanted = call()
+            with fc.use_backend("cpu"):
+                assert_allclose(call(), wanted, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(("padding", "found"), [(3, (2, 5)), (1, (1, 4)), (0, None)])
 def test_what_sees_the_input_is_found(padding, found):
     inner = trimmed(convolution((1, 4, 7, 7), (4, 4, 1, 1), 2, padding, 1, 1))

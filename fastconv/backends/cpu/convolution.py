@@ -9,6 +9,8 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from fastconv import threads
 from fastconv.backends.cpu import finite, fourier, outputs, plain, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose, direct_plan
@@ -65,12 +67,14 @@ def convolution_input_grad(
     A bias starts each channel: then it is the transposed convolution, whose output this gradient is.
     """
     count = threads.get_num_threads()
-    name, plan, _ = way(geometry, "input_grad", grad_output.itemsize, count, algorithm)
+    name, plan, inner = way(geometry, "input_grad", grad_output.itemsize, count, algorithm)
     if name == PRODUCT:
         found = given(linear_input_grad(as_rows(weight), as_rows(grad_output)), geometry.input_shape, out)
         if bias is not None:
             found += by_channel(bias, found)
         return found
+    if inner:  # the others' gradient goes to the padding
+        return convolution_input_grad(weight, cut_out(grad_output, inner[1]), inner[0], bias, algorithm, out)
     grad_x = outputs.empty(geometry.input_shape, grad_output.dtype) if out is None else out
     if grad_x.size:
         if name == "fft" and fourier.input_grad(weight, grad_output, bias, grad_x, geometry, count):
@@ -88,9 +92,11 @@ def convolution_weight_grad(
 ) -> Array:
     """grad_weight[o, c, r] = sum over n, p of grad_output[n, o, p] x[n, c, p * stride + r * dilation - padding]."""
     count = threads.get_num_threads()
-    name, plan, _ = way(geometry, "weight_grad", x.itemsize, count, algorithm)
+    name, plan, inner = way(geometry, "weight_grad", x.itemsize, count, algorithm)
     if name == PRODUCT:
         return given(linear_weight_grad(as_rows(x), as_rows(grad_output)), geometry.weight_shape, out)
+    if inner and finite.all_finite(grad_output, count):
+        return convolution_weight_grad(x, cut_out(grad_output, inner[1]), inner[0], algorithm, out)
     grad_weight = outputs.empty(geometry.weight_shape, x.dtype) if out is None else out
     if not (grad_output.size and grad_weight.size):
         grad_weight[...] = 0
@@ -112,6 +118,11 @@ def as_rows(array: Array) -> Array:
     return array.reshape(array.shape[0], prod(array.shape[1:]))
 
 
+def cut_out(array: Array, place: tuple[slice, ...]) -> Array:
+    """A part of an array, as one of its own."""
+    return np.ascontiguousarray(array[place])
+
+
 def by_channel(bias: Array, y: Array) -> Array:
     """A number for each channel, in a form that fits y."""
     return bias.reshape(-1, *(1,) * (y.ndim - 2))
@@ -127,13 +138,13 @@ def given(found: Array, shape: Shape, out: Array | None) -> Array:
 
 @lru_cache(maxsize=4096)
 def way(geometry: Convolution, which: str, item: int, count: int, algorithm: str) -> tuple[str, Any, Any]:
-    """What a call does: the algorithm and plan, or a product; and which part of the outputs is enough, if it is."""
+    """What a call does: the algorithm and plan, or a product; and which part of the outputs is enough, if one is."""
     wanted = {"forward": geometry.output_shape, "input_grad": geometry.input_shape}
     if 0 in wanted.get(which, geometry.output_shape + geometry.weight_shape):
         return NOTHING, None, None
     if algorithm in PLAIN and is_product(geometry):
         return PRODUCT, None, None
-    inner = trimmed(geometry) if algorithm in PLAIN and which == "forward" else None
+    inner = trimmed(geometry) if algorithm in PLAIN else None
     return *route(geometry, which, item, count, algorithm), inner
 
 

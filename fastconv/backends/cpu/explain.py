@@ -17,7 +17,6 @@ from fastconv.backends.cpu import (
     linear,
     pointwise_plans,
     strips,
-    weight_gradient,
     weight_plans,
     winograd,
     winograd_bodies,
@@ -30,7 +29,7 @@ from fastconv.backends.cpu.algorithms import direct_plan as planned
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.native import BODY
 from fastconv.backends.cpu.plans import COPY
-from fastconv.backends.cpu.shortcuts import PLAIN, is_product
+from fastconv.backends.cpu.shortcuts import PLAIN, is_product, trimmed
 from fastconv.backends.cpu.tile_choice import ARITHMETIC
 from fastconv.backends.cpu.winograd_plans import M
 from fastconv.geometry import Convolution
@@ -47,6 +46,8 @@ def plan(geometry: Convolution, which: str, dtype: np.dtype[Any], algorithm: str
     """What carries out the "forward" pass, the "input_grad" or the "weight_grad" of a geometry."""
     if not geometry.flops:
         return {"algorithm": "direct"}  # which has nothing to do
+    inner = trimmed(geometry) if algorithm in PLAIN else None
+    geometry = inner[0] if inner else geometry
     count = threads.get_num_threads()
     name = choose(geometry, which, dtype.itemsize, count, algorithm)
     describe = {"direct": direct_plan, "winograd": winograd_plan, "fft": fourier_plan}[name]
@@ -141,12 +142,11 @@ def depthwise_plan(found: depthwise_plans.Plan, useful: float) -> dict[str, Any]
 
 def weight_plan(found: weight_plans.WeightPlan, lanes: int) -> dict[str, Any]:
     """That of the direct algorithm's weight gradient."""
-    words, form = found.program.parameters[0], found.form
-    parts, panels = int(words[weight_gradient.PARTS]), int(words[strips.PANELS])
+    form = found.form
     tile = f"{form.starts * form.columns} taps x {form.vectors * lanes} {form.kind}"
     return {
         "tile": f"{tile}, {form.kind} in the vectors' lanes",
-        "blocks": f"{found.chunks} of images x {parts} of channels x {panels} of filters",
+        "blocks": f"{found.chunks} of images x {found.parts} of channels x {found.panels} of filters",
         "tasks": found.tasks,
         "threads": found.threads,
         "workspace": found.workspace,

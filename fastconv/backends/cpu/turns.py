@@ -14,6 +14,8 @@ from fastconv.backends.cpu.moves import copy_column
 from fastconv.backends.cpu.native import word
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
+NEXT = 256  # bytes of a row that are fetched before they are turned: a processor does not follow so many rows
+
 
 def turned_square(e: Emit, source: Value, row_step: Value) -> list[Value]:
     """The columns of as many rows as there are lanes, and as many numbers of each."""
@@ -81,9 +83,16 @@ def turn_part(
             e.masked_store(row, written, e.at(target, (c, step)))
 
 
+def fetch_next(e: Emit, source: Value, row_step: Value) -> None:
+    """Fetch what squares to come have of as many rows as there are lanes."""
+    for r in range(e.lanes):
+        e.will_load(e.at(source, (r, row_step)), NEXT)
+
+
 @instruction(2)
 def turn_whole(e: Emit, source: Value, row_step: Value, target: Value, step: Value) -> None:
     """`turn_block` of a whole square."""
+    fetch_next(e, source, row_step)
     for c, row in enumerate(turned_square(e, source, row_step)):
         e.store(row, e.at(target, (c, step)))
 
@@ -97,6 +106,7 @@ def turn_some(e: Emit, source: Value, row_step: Value, rows: Value, columns: Val
 @instruction(2)
 def turn_whole_apart(e: Emit, source: Value, row_step: Value, target: Value, places: Value) -> None:
     """`turn_apart` of a whole square."""
+    fetch_next(e, source, row_step)
     for c, row in enumerate(turned_square(e, source, row_step)):
         e.store(row, e.at(target, e.word(places, e.long(c))))
 
@@ -124,33 +134,33 @@ def turn_apart(
 @cache
 def turning(item: int, lanes: int) -> Any:
     """`turn_all` and `turn_all_apart`, which are `turn_block` and `turn_apart` for any number of columns."""
-    plainly = not vectors().masks  # to make them takes longer than to turn what is all there
+    masks = vectors().masks
 
     @njit
     def turn_all(source, row_step, rows, columns, target, step):  # type: ignore[no-untyped-def]
         """target[c * step + r] = source[r * row_step + c] for r < lanes, c < columns; 0 beyond the rows."""
-        if plainly and rows == lanes:
-            squares = columns // lanes * lanes
-            for c in range(0, squares, lanes):
-                turn_whole(item, lanes, source + c * item, row_step, target + c * step, step)
+        squares = columns // lanes * lanes if rows == lanes else 0
+        for c in range(0, squares, lanes):
+            turn_whole(item, lanes, source + c * item, row_step, target + c * step, step)
+        if rows == lanes and not masks:  # to make them takes longer than to turn what is left
             for c in range(squares, columns):
                 copy_column(item, lanes, source + c * item, row_step, target + c * step)
             return
-        for c in range(0, columns, lanes):
+        for c in range(squares, columns, lanes):
             count = min(lanes, columns - c)
             turn_some(item, lanes, source + c * item, row_step, rows, count, target + c * step, step)
 
     @njit
     def turn_all_apart(source, row_step, rows, columns, target, places):  # type: ignore[no-untyped-def]
         """(target + places[c])[r] = source[r * row_step + c] for r < lanes, c < columns; 0 beyond the rows."""
-        if plainly and rows == lanes:
-            squares = columns // lanes * lanes
-            for c in range(0, squares, lanes):
-                turn_whole_apart(item, lanes, source + c * item, row_step, target, places + 8 * c)
+        squares = columns // lanes * lanes if rows == lanes else 0
+        for c in range(0, squares, lanes):
+            turn_whole_apart(item, lanes, source + c * item, row_step, target, places + 8 * c)
+        if rows == lanes and not masks:
             for c in range(squares, columns):
                 copy_column(item, lanes, source + c * item, row_step, target + word(places, c))
             return
-        for c in range(0, columns, lanes):
+        for c in range(squares, columns, lanes):
             count = min(lanes, columns - c)
             turn_apart(item, lanes, source + c * item, row_step, rows, count, target, places + 8 * c)
 

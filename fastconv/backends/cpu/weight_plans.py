@@ -52,7 +52,9 @@ class WeightPlan:
     kernel: Any  # the body of the sums
     form: Form
     tasks: int
-    chunks: int
+    chunks: int  # of images
+    parts: int  # of channels
+    panels: int  # of filters
     workspace: int
     threads: int
     program: Program
@@ -253,7 +255,18 @@ class Layout:
             steps.insert(0, (at.sample_body(item, self.lanes), at.words(words), tasks, 4))
         program = Program(steps, int(self.cycles))
         kept = (table, *strip.residues)
-        return WeightPlan(sums, form, self.tasks, self.chunks, workspace, self.threads, program, kept)
+        return WeightPlan(
+            kernel=sums,
+            form=form,
+            tasks=self.tasks,
+            chunks=self.chunks,
+            parts=self.parts,
+            panels=self.panels,
+            workspace=workspace,
+            threads=self.threads,
+            program=program,
+            kept=kept,
+        )
 
     def bodies(self) -> tuple[Any, Any]:
         """The compiled sums, and what ends them."""
