@@ -26,6 +26,7 @@ import numba
 import numpy as np
 from numba import config
 from numba.core import caching, compiler, serialize
+from numba.core.runtime import rtsys
 
 from fastconv.backends.cpu.identity import identity, name_apart
 
@@ -137,7 +138,7 @@ class Store(caching._Cache):  # type: ignore[misc]
 
     def load_overload(self, sig: Any, context: Any) -> Any:
         """The compiled function, or None."""
-        context.refresh()
+        rtsys.initialize(context)  # what loaded code needs, of all that `context.refresh` does in 0.5 s
         try:
             content = _read(self.path(sig, context))
             checked, data = content[:32], content[32:]
