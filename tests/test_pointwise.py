@@ -122,7 +122,8 @@ def spread(geometry, dtype, into=np.asarray, empty=np.empty, threads=2, block=40
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pointwise_plans, "BLOCK", block)
         patch.setattr(pointwise_plans, "SMALL", -1.0)
-        patch.setattr(pointwise_plans, "SPREADING", 1)
+        for name in ("SPREADING", "SPREADING_FEW"):
+            patch.setattr(pointwise_plans, name, 1)
         patch.setattr(pointwise_plans, "suits", lambda sum_, *_: np.prod(sum_.kernel) == 1)
         y = empty(geometry.input_shape, dtype)
         assert cpu.run(pointwise_plans.planned.__wrapped__(geometry, True, y.itemsize, threads), grad, weight, bias, y)

@@ -25,7 +25,7 @@ SOME, ENOUGH = 16, 192  # with few registers, whose other tiles are slower; and 
 SCARCE = 48  # and of those that are scattered, whose other tiles are slower still where filters come from far
 DEEP = 256  # channels of a sum from which on packing its filters pays for any pixels
 WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
-SPREADING = 48  # channels from which on it pays to spread what tiles have left
+SPREADING, SPREADING_FEW = 48, 128  # channels from which on it pays to spread what tiles have left; of few registers
 BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
 AGAIN = 0.5  # panels' time that packing a block's pixels takes
 SOME_PLANES = 1 << 13  # pixels of those that a task samples or scatters
@@ -79,7 +79,7 @@ def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> P
     """The plan of a geometry's forward pass or input gradient, if it is such a sum."""
     sum_, registers = described(geometry, backward, item), vectors()
     way, single = EVERY, single_taps(geometry)
-    if backward and spreads(geometry):
+    if backward and spreads(geometry, registers.few):
         way, taps = SPREAD, described(single, backward, item)
         sum_ = replace(sum_, filters=at.TAPS * sum_.filters, filter_step=item, axes=taps.axes, kernel=taps.kernel)
         sum_ = replace(sum_, gaps=taps.gaps)
@@ -88,10 +88,10 @@ def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> P
     return build(sum_, threads, registers, geometry, way) if suits(sum_, registers, way) else None
 
 
-def spreads(geometry: Convolution) -> bool:
+def spreads(geometry: Convolution, few: bool) -> bool:
     """Whether each pixel of the output's gradient meets 2 x 2 pixels of the input's, no other's, in long sums."""
     apart = geometry.kernel_size == geometry.stride == (2, 2) and geometry.dilation == (1, 1)
-    long = geometry.out_channels >= SPREADING * geometry.groups
+    long = geometry.out_channels >= geometry.groups * (SPREADING_FEW if few else SPREADING)
     sizes = tuple([2 * size for size in geometry.output_size])
     return apart and long and geometry.input_size == sizes and geometry.padding == ((0, 0), (0, 0))
 
