@@ -58,6 +58,14 @@ def test_planes_are_the_reference(dtype, geometry):
         assert_allclose(found, wanted, rtol=0, atol=BOUND[dtype] * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 2)])
+def test_every_second_pixel_of_rows_of_any_width(kernel):
+    for wide in range(3, 2 * machine.vectors().lanes(4) + 4):
+        geometry = convolution((1, 3, 7, wide), (3, 1, *kernel), 2, 1, 1, 3)
+        for found, wanted in zip(by_planes(geometry, "f4"), expected(geometry, "f4", backward(geometry)), strict=True):
+            assert_allclose(found, wanted, rtol=0, atol=BOUND["f4"] * np.abs(wanted).max())
+
+
 @given(geometry=geometries())
 @settings(max_examples=20)
 def test_bits_depend_neither_on_threads_nor_on_blocks(geometry):

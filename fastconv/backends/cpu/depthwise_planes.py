@@ -34,7 +34,10 @@ MOST = 7  # rows of taps, at most: a column's weights stay in registers
 
 @dataclass
 class Taps:
-    """Writes the sums of a tile's rows and vectors, with `some` columns of taps at a time."""
+    """Writes the sums of a tile's rows and vectors, with `some` columns of taps at a time.
+
+    Of every second pixel of a `narrow` row, all columns' pixels are in so many vectors of it, which are loaded once.
+    """
 
     e: Emit
     rows: int
@@ -43,6 +46,7 @@ class Taps:
     down: int
     across: int
     some: int
+    narrow: int
 
     def begin(self, number: Value, last: Value) -> Value:
         """The first row of a tile: the last tile begins earlier rather than being smaller."""
@@ -72,6 +76,8 @@ class Taps:
 
     def places(self, t: int) -> list[int]:
         """Where in a row the vectors begin that a column of taps needs; an odd one's pixels are in an even one's."""
+        if self.narrow:
+            return [n * self.e.lanes for n in range(self.narrow)]
         return [t // self.across * self.across + n * self.e.lanes for n in range(self.vectors * self.across)]
 
     def added(
@@ -87,7 +93,10 @@ class Taps:
             loaded = {place: e.masked_load(mask, source, place * e.item) for place, mask in masks.items()}
             for t in range(self.some):
                 pixels = [loaded[place] for place in self.places(t)]
-                if self.across == 2:
+                if self.narrow:
+                    wanted = [min(t + 2 * lane, self.narrow * e.lanes - 1) for lane in range(e.lanes)]
+                    pixels = [e.shuffle(pixels[0], pixels[-1], wanted)]
+                elif self.across == 2:
                     lanes = list(range(t % 2, 2 * e.lanes, 2))
                     pixels = [e.shuffle(*pair, lanes) for pair in zip(pixels[::2], pixels[1::2], strict=True)]
                 for p in range(max(0, -((self.high - 1 - q) // self.down)), min(self.rows, q // self.down + 1)):
@@ -96,7 +105,7 @@ class Taps:
         return list(sums)
 
 
-@instruction(8)
+@instruction(9)
 def plane_columns(
     e: Emit,
     rows: int,
@@ -105,6 +114,7 @@ def plane_columns(
     down: int,
     across: int,
     some: int,
+    narrow: int,
     x: Value,
     height: Value,
     width: Value,
@@ -127,7 +137,8 @@ def plane_columns(
     vectors. At `zeros` there are as many as are loaded of a row. Rows are taken `rows` at a time; the last ones begin
     earlier and give the same numbers twice.
     """
-    write, start, last = Taps(e, rows, vectors, high, down, across, some), e.splat(e.number(bias)), e.at(count, -rows)
+    write = Taps(e, rows, vectors, high, down, across, some, narrow)
+    start, last = e.splat(e.number(bias)), e.at(count, -rows)
     pitch = e.b.mul(width, e.long(e.item))
     kept = [e.leading(e.b.sub(keep, e.long(v * e.lanes))) for v in range(vectors)]
 
@@ -151,7 +162,7 @@ def plane_columns(
     e.loop(e.b.sdiv(e.at(count, rows - 1), e.long(rows)), [], tile)
 
 
-@instruction(8)
+@instruction(9)
 def plane_rows(
     e: Emit,
     rows: int,
@@ -160,6 +171,7 @@ def plane_rows(
     down: int,
     across: int,
     some: int,
+    narrow: int,
     planes: Value,
     x: Value,
     x_plane: Value,
@@ -180,7 +192,7 @@ def plane_rows(
 
     The last tile of a row comes first: what it stores too much, others store after it, but for the last rows.
     """
-    write, last, wide = Taps(e, rows, vectors, high, down, across, some), e.at(count, -rows), vectors * e.lanes
+    write, last, wide = Taps(e, rows, vectors, high, down, across, some, narrow), e.at(count, -rows), vectors * e.lanes
     pitch, y_pitch = e.b.mul(width, e.long(e.item)), e.b.mul(y_width, e.long(e.item))
     tiles = e.b.sdiv(e.at(y_width, wide - 1), e.long(wide))
     final = e.b.mul(e.at(tiles, -1), e.long(wide))
@@ -246,7 +258,16 @@ def plane_rows(
 
 @cache
 def planes_body(
-    item: int, lanes: int, rows: int, vectors: int, high: int, down: int, across: int, some: int, along: bool
+    item: int,
+    lanes: int,
+    rows: int,
+    vectors: int,
+    high: int,
+    down: int,
+    across: int,
+    some: int,
+    narrow: int,
+    along: bool,
 ) -> Any:
     """The forward pass or the input gradient, by tiles of so many rows and vectors, strides down and across.
 
@@ -257,7 +278,7 @@ def planes_body(
     @njit
     def by_rows(plan, planes, x, x_plane, row, weights, bias, zeros, y, y_plane, count):  # type: ignore[no-untyped-def]
         plane_rows(
-            item, lanes, rows, vectors, high, down, across, some, planes, x, x_plane, word(plan, HEIGHT),
+            item, lanes, rows, vectors, high, down, across, some, narrow, planes, x, x_plane, word(plan, HEIGHT),
             word(plan, WIDTH), row * down + word(plan, TOP), weights, word(plan, TABLE), word(plan, ACROSS), bias,
             zeros, y, y_plane, word(plan, OUT_WIDTH), count,
         )  # fmt: skip
@@ -268,10 +289,10 @@ def planes_body(
         for left in range(0, width, wide):
             for k in range(planes):
                 plane_columns(
-                    item, lanes, rows, vectors, high, down, across, some, x + k * x_plane, word(plan, HEIGHT),
-                    word(plan, WIDTH), row * down + word(plan, TOP), left * across, weights + k * taps,
-                    word(plan, TABLE), word(plan, ACROSS), bias + k * item, zeros, y + k * y_plane + left * item,
-                    width * item, count, width - left,
+                    item, lanes, rows, vectors, high, down, across, some, narrow, x + k * x_plane,
+                    word(plan, HEIGHT), word(plan, WIDTH), row * down + word(plan, TOP), left * across,
+                    weights + k * taps, word(plan, TABLE), word(plan, ACROSS), bias + k * item, zeros,
+                    y + k * y_plane + left * item, width * item, count, width - left,
                 )  # fmt: skip
 
     return over_planes(item, lanes, by_rows if along else by_columns)

@@ -214,7 +214,9 @@ class Layout:
             TOGETHER=together, SETS=sets, PER_THREAD=thread, ZEROS=vectors * self.lanes * wide.step + some,
         )  # fmt: skip
         along = few and self.ends(vectors * self.lanes, min(shifts), max(shifts) + wide.step - 1)
-        sizes = tile, vectors, taps, high.step, wide.step, some, along
+        met = wide.step * (wide.target - 1) + some  # pixels of a row
+        narrow = -(-met // self.lanes) if wide.step == 2 and some > 1 and met <= 2 * self.lanes else 0
+        sizes = tile, vectors, taps, high.step, wide.step, some, narrow, along
         kernel = depthwise_planes.planes_body(self.item, self.lanes, *sizes)
         described = f"{tile} rows x {vectors} vectors of {self.lanes} pixels, pixels"
         steps = [(kernel, words, self.images * sets * blocks, 4)]
