@@ -57,12 +57,12 @@ def test_gradients_of_wide_borders_are_the_reference(layer, seed, where):
     x, weight = rng.standard_normal(x_shape), rng.standard_normal(weight_shape)
     with fc.use_backend("reference"):
         shape = getattr(F, f"conv{rank}d")(x, weight, **options).shape
-    for value in (0.5, np.nan, np.inf):
-        grad = rng.standard_normal(shape)
-        grad.reshape(-1)[where % grad.size] = value
+    for value, spoilt in ((0.5, "grad"), (np.nan, "grad"), (np.inf, "grad"), (np.inf, "x"), (np.nan, "weight")):
+        given = {"x": x.copy(), "weight": weight.copy(), "grad": rng.standard_normal(shape)}
+        given[spoilt].reshape(-1)[where % given[spoilt].size] = value
         calls = (
-            lambda grad=grad: input_grad(x_shape, weight, grad, **options),
-            lambda grad=grad: weight_grad(x, weight_shape, grad, **options),
+            lambda given=given: input_grad(x_shape, given["weight"], given["grad"], **options),
+            lambda given=given: weight_grad(given["x"], weight_shape, given["grad"], **options),
         )
         for call in calls:
             with np.errstate(all="ignore"), fc.use_backend("reference"):

@@ -36,18 +36,24 @@ class Taps:
 @lru_cache(maxsize=1024)
 def taps(geometry: Convolution) -> Taps:
     """The tables of a geometry."""
-    axes = zip(geometry.input_size, geometry.padding, geometry.reach, geometry.stride, strict=True)
-    size = tuple(-(-max(h + before + after, reach) // s) for h, (before, after), reach, s in axes)
+    axes = zip(geometry.input_size, borders(geometry), geometry.reach, geometry.stride, strict=True)
+    size = tuple(-(-max(h + before + after, cut + reach) // s) for h, (before, after, cut), reach, s in axes)
     pitches = [prod(size[axis + 1 :]) for axis in range(len(size))]
     phase_pitches = [prod(geometry.stride[axis + 1 :]) * prod(size) for axis in range(len(size))]
     starts, offsets = np.zeros(1, np.int64), np.zeros(1, np.int64)
     for q, pitch in zip(geometry.output_size[:-1], pitches, strict=False):
         starts = (starts[:, None] + np.arange(q) * pitch).ravel()
-    steps = zip(geometry.kernel_size, geometry.dilation, geometry.stride, pitches, phase_pitches, strict=True)
-    for k, d, s, pitch, phase_pitch in steps:
-        distance = np.arange(k) * d
+    cuts = [cut for _, _, cut in borders(geometry)]
+    steps = zip(geometry.kernel_size, geometry.dilation, geometry.stride, cuts, pitches, phase_pitches, strict=True)
+    for k, d, s, cut, pitch, phase_pitch in steps:
+        distance = cut + np.arange(k) * d
         offsets = (offsets[:, None] + distance // s * pitch + distance % s * phase_pitch).ravel()
     return Taps(geometry.stride, size, starts, offsets)
+
+
+def borders(geometry: Convolution) -> list[tuple[int, int, int]]:
+    """Of each axis the padding before and after the image, and pixels that the first window leaves out instead."""
+    return [(max(0, before), max(0, after), max(0, -before)) for before, after in geometry.padding]
 
 
 def from_phases(phases: Array, geometry: Convolution) -> Array:
@@ -66,7 +72,7 @@ def from_phases(phases: Array, geometry: Convolution) -> Array:
 def _pieces(geometry: Convolution) -> list[tuple[Any, Any, Any]]:
     """For each phase: its index, its pixels in the image, and their place in it; each an index for the spatial axes."""
     by_axis = []
-    for h, (before, _), s in zip(geometry.input_size, geometry.padding, geometry.stride, strict=True):
+    for h, (before, _, _), s in zip(geometry.input_size, borders(geometry), geometry.stride, strict=True):
         pieces = []
         for phase in range(s):
             first = (phase - before) % s  # the first pixel of the image in this phase
