@@ -36,7 +36,6 @@ def add_rows(
     b_row: Value,
     y: Value,
     y_row: Value,
-    valid: Value,
     columns: Value,
     before: Value,
     start: Value,
@@ -44,27 +43,22 @@ def add_rows(
 ) -> None:
     """y[i, :] = s[i, :] + sum over k < taken of a[i * a_row + k * a_step] * b[k * b_row, :], for so many columns.
 
-    s is what lies at `start`, if something came `before`, else 0. Of the rows only `valid` are there; the others repeat
-    the last one.
+    s is what lies at `start`, if something came `before`, else 0.
     """
     width = e.lanes * e.item
     add = e.splat(e.b.icmp_signed("!=", before, e.long(0)))
-    limit = e.b.sub(valid, e.long(1))
-    chosen = [e.least(i, limit) for i in range(rows)]
-    numbers = [[e.splat(e.number(e.at(a, (i, a_row), (k, a_step)))) for k in range(taken)] for i in chosen]
+    numbers = [[e.splat(e.number(e.at(a, (i, a_row), (k, a_step)))) for k in range(taken)] for i in range(rows)]
     lines = [e.at(b, (k, b_row)) for k in range(taken)]
 
     def some(offset: Value, vectors: int, mask: Value) -> None:
         places = [e.at(offset, v * width) for v in range(vectors)]
-        sums = []
-        for i in chosen:
-            some_of = e.b.and_(mask, add)
-            sums.append([e.masked_load(some_of, e.at(start, (i, start_row)), place) for place in places])
+        some_of, starts = e.b.and_(mask, add), [e.at(start, (i, start_row)) for i in range(rows)]
+        sums = [[e.masked_load(some_of, line, place) for place in places] for line in starts]
         for k, line in enumerate(lines):
             met = [e.masked_load(mask, line, place) for place in places]
             for i, factors in enumerate(numbers):
                 sums[i] = [e.fma(factors[k], vector, total) for vector, total in zip(met, sums[i], strict=True)]
-        for i, totals in zip(chosen, sums, strict=True):
+        for i, totals in enumerate(sums):
             for total, place in zip(totals, places, strict=True):
                 e.masked_store(total, mask, e.at(y, (i, y_row)), place)
 
@@ -116,21 +110,20 @@ def rows_body(item: int, lanes: int, rows: int) -> Any:
         biased, pitch = word(plan, p.BIASED), wide * item
         whole = depth - depth % TAKEN
         for task in range(first, end):
-            low, high, begin, stop = p.rectangle(plan, task, rows)
-            result, count, valid = word(arrays, word(plan, p.RESULT)) + low * pitch, stop - begin, high - low
-            y = result + begin * item
+            _, _, begin, stop = p.rectangle(plan, task, rows)
+            y, count = word(arrays, word(plan, p.RESULT)) + begin * item, stop - begin
             start, start_row = (word(arrays, p.BIAS) + begin * item, 0) if biased else (y, pitch)
-            a, b = word(arrays, word(plan, p.LEFT)) + low * a_row, word(arrays, word(plan, p.RIGHT)) + begin * item
+            a, b = word(arrays, word(plan, p.LEFT)), word(arrays, word(plan, p.RIGHT)) + begin * item
             for k in range(0, whole, TAKEN):
                 add_rows(
-                    item, lanes, rows, TAKEN, a + k * a_step, a_row, a_step, b + k * b_row, b_row, y, pitch, valid,
-                    count, k + biased, start, start_row,
+                    item, lanes, rows, TAKEN, a + k * a_step, a_row, a_step, b + k * b_row, b_row, y, pitch, count,
+                    k + biased, start, start_row,
                 )  # fmt: skip
                 start, start_row = y, pitch
             for k in range(whole, depth):
                 add_rows(
-                    item, lanes, rows, 1, a + k * a_step, a_row, a_step, b + k * b_row, b_row, y, pitch, valid,
-                    count, k + biased, start, start_row,
+                    item, lanes, rows, 1, a + k * a_step, a_row, a_step, b + k * b_row, b_row, y, pitch, count,
+                    k + biased, start, start_row,
                 )  # fmt: skip
                 start, start_row = y, pitch
 

@@ -36,11 +36,7 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     elif y.size:
         found = forward(*y.shape, x.shape[1], x.itemsize, threads.get_num_threads())
         start = found.no_bias if bias is None else bias
-        space = workspace.take(found.workspace)
-        try:
-            found.program.on(found.threads, x, weight, start, y, space)
-        finally:
-            workspace.give(space)
+        computed(found.program, found.threads, found.workspace, x, weight, start, y)
     return y
 
 
@@ -50,7 +46,7 @@ def linear_input_grad(weight: Array, grad_output: Array) -> Array:
     if not (rows and columns and depth):
         return np.zeros((rows, columns), weight.dtype)
     found = input_grad(rows, columns, depth, weight.itemsize, threads.get_num_threads())
-    return computed(found, grad_output, weight, outputs.empty((rows, columns), weight.dtype))
+    return computed(*found, grad_output, weight, None, outputs.empty((rows, columns), weight.dtype))
 
 
 def linear_weight_grad(x: Array, grad_output: Array) -> Array:
@@ -59,15 +55,14 @@ def linear_weight_grad(x: Array, grad_output: Array) -> Array:
     if not (rows and columns and depth):
         return np.zeros((rows, columns), x.dtype)
     found = weight_grad(rows, columns, depth, x.itemsize, threads.get_num_threads())
-    return computed(found, grad_output, x, outputs.empty((rows, columns), x.dtype))
+    return computed(*found, grad_output, x, None, outputs.empty((rows, columns), x.dtype))
 
 
-def computed(found: tuple[Program, int, int], a: Array, b: Array, y: Array) -> Array:
+def computed(program: Program, count: int, size: int, a: Array, b: Array, bias: Array | None, y: Array) -> Array:
     """The result of a program on so many threads that needs so much workspace."""
-    program, count, size = found
     space = workspace.take(size)
     try:
-        program.on(count, a, b, None, y, space)
+        program.on(count, a, b, bias, y, space)
     finally:
         workspace.give(space)
     return y
@@ -156,7 +151,7 @@ def outer_step(
     begin in the workspace where `places` says that what is SHARED ends.
     """
     registers = vectors()
-    lanes = registers.lanes(item)
+    lanes, near = registers.lanes(item), stays(depth * columns * item)
     values = {
         products.ROWS: rows,
         products.COLUMNS: columns,
@@ -167,9 +162,9 @@ def outer_step(
         products.LEFT: products.A,
         products.RIGHT: products.B,
         products.RESULT: products.Y,
-        products.STAYS: stays(depth * columns * item),
+        products.STAYS: near,
     }
-    far = not (stays(depth * columns * item) and stays(rows * columns * item))
+    far = not (near and stays(rows * columns * item))
     few, per_thread = rows <= FEW_ROWS and not update, 0
     if far and few:
         high, strip = rows, min(STRIP_FEW // rows, -(-columns // (4 * lanes)) * lanes)
