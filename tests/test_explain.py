@@ -170,6 +170,16 @@ def test_assembly_is_the_loop_with_the_multiply_adds(algorithm, operation):
     assert str(found).endswith(found.assembly)
 
 
+def test_a_step_of_a_tile_stands_once_in_its_loop():
+    """Twice, it would want more registers than there are, and its sums would lie in memory."""
+    x, weight = (1, 3, 32, 32), (4, 3, 3, 3)
+    found = fc.explain("conv2d", x, weight, padding=1, algorithm="direct", assembly=True)
+    tile = plans.planned(fc.geometry.convolution(x, weight, 1, 1, 1, 1), False, 4, 1).tile
+    steps = sum(bool(explain.MULTIPLY_ADD.match(line)) for line in found.assembly.splitlines())
+    assert tile.kind == "pixels"
+    assert steps == tile.filters * tile.rows * tile.vectors
+
+
 def test_assembly_of_what_is_a_library_s_own():
     assert "fft" in fc.explain("conv2d", *LAYER, algorithm="fft", assembly=True).assembly
     with fc.use_backend("reference"):

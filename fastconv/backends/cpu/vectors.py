@@ -214,7 +214,8 @@ class Emit:
     ) -> list[Value]:
         """Carry values through `count` steps, which may be none: `step(index, values)` gives the next ones.
 
-        So many steps are written one behind the other, which saves instructions, and the others by themselves.
+        So many steps are written one behind the other, which saves instructions, and the others by themselves; LLVM
+        writes no more of them.
         """
         if times > 1:
             whole = self.b.sdiv(count, self.long(times))
@@ -240,7 +241,7 @@ class Emit:
         following = step(index, list(carried))
         after = self.b.add(index, I64(1))
         end = self.b.block
-        self.b.branch(head)
+        self.as_written(self.b.branch(head))
         index.add_incoming(I64(0), before)
         index.add_incoming(after, end)
         for phi, first, value in zip(carried, start, following, strict=True):
@@ -248,6 +249,17 @@ class Emit:
             phi.add_incoming(value, end)
         self.b.position_at_end(done)
         return list(carried)
+
+    def as_written(self, back: Any) -> None:
+        """Keep LLVM from writing the step of a loop, of which this is the branch back, several times.
+
+        For some processors it does so whatever the step holds in registers, and then there are not enough of them.
+        """
+        module = self.b.module
+        disable = module.add_metadata(["llvm.loop.unroll.disable"])
+        loop = module.add_metadata([str(len(module.metadata))])  # one of its own, which names itself
+        loop.operands = (loop, disable)
+        back.set_metadata("llvm.loop", loop)
 
     def over(
         self, count: Value, start: Sequence[Value], step: Callable[[Value, Value, list[Value]], Sequence[Value]]
