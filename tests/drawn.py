@@ -23,8 +23,8 @@ CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33]
 LARGEST = 1 << 21  # multiply-adds
 # Of a tile: "pixels" (filters, rows, vectors); "filters" (vectors, rows, columns).
 PIXEL_TILES, FILTER_TILES = {(1, 1, 1), (3, 2, 1), (2, 1, 3)}, {(1, 1, 4), (2, 2, 3), (1, 3, 4)}
-# Of a form of the weights' gradient: "pixels" (taps,); "filters" (starts, columns, vectors).
-PIXEL_FORMS, FILTER_FORMS = {1, 4}, {(2, 1, 1), (3, 1, 2), (2, 3, 1)}
+# Of a form of the weights' gradient: "pixels" (filters, taps); "filters" (starts, columns, vectors).
+PIXEL_FORMS, FILTER_FORMS = {(1, 1), (1, 4), (3, 3)}, {(2, 1, 1), (3, 1, 2), (2, 3, 1)}
 
 
 def draw(rng, rank=None):
@@ -137,7 +137,7 @@ def few_tiles(seed):
     def filter_forms(layout, registers):
         found = all_filter_forms(layout, registers)
         found = [f for f in found if (f.starts, f.columns, f.vectors) in FILTER_FORMS]
-        found += [f for f in all_pixel_forms(layout) if f.starts in PIXEL_FORMS]
+        found += [f for f in all_pixel_forms(layout, registers) if (f.filters, f.starts) in PIXEL_FORMS]
         return [replace(one_of(found, (layout.axes, layout.groups, layout.channels, layout.filters)), cycles=0.0)]
 
     def cache_bytes(level, default):

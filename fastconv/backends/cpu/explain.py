@@ -144,6 +144,7 @@ def weight_plan(found: weight_plans.WeightPlan, lanes: int) -> dict[str, Any]:
     """That of the direct algorithm's weight gradient."""
     form = found.form
     tile = f"{form.starts * form.columns} taps x {form.vectors * lanes} {form.kind}"
+    tile += f" x {form.filters} filters" if form.kind == "pixels" else ""
     return {
         "tile": f"{tile}, {form.kind} in the vectors' lanes",
         "blocks": f"{found.chunks} of images x {found.parts} of channels x {found.panels} of filters",

@@ -193,47 +193,57 @@ def taps_tile(
         e.store(e.b.fadd(e.load(sums, place * width), total), sums, place * width)
 
 
-@instruction(3)
+@instruction(4)
 def dots_tile(
     e: Emit,
+    filters: int,
     taps: int,
     x: Value,
     table: Value,
     row_pitch: Value,
     grads: Value,
     grad_pitch: Value,
+    filter_pitch: Value,
     rows: Value,
     vectors: Value,
     last: Value,
+    valid_filters: Value,
     valid: Value,
     sums: Value,
 ) -> None:
-    """sums[k, :] += grads[i, q] * x[table[k] + i * row_pitch + q], lane by lane: sum over i and every lanes-th q.
+    """sums[f, k, :] += grads[f, i, q] * x[table[k] + i * row_pitch + q], lane by lane: over i and every lanes-th q.
 
-    Rows have `vectors` vectors, and of the last one `last` lanes. Of the taps only `valid` are there; the others repeat
-    the last one.
+    Rows have `vectors` vectors, and of the last one `last` lanes. Of the filters and taps only so many are valid; the
+    others repeat the last one.
     """
     width = e.lanes * e.item
     mask = e.first(last)
-    limit = e.b.sub(valid, e.long(1))
+    limit, most = e.b.sub(valid, e.long(1)), e.b.sub(valid_filters, e.long(1))
     bases = [e.at(x, e.word(table, e.least(k, limit))) for k in range(taps)]
+    tops = [e.at(grads, (e.least(f, most), filter_pitch)) for f in range(filters)]
     whole = e.b.mul(e.b.sub(vectors, e.long(1)), e.long(width))
 
+    def added(load: Any, lines: list[Value], grads: list[Value], totals: list[Value]) -> list[Value]:
+        following = list(totals)
+        found = [load(line) for line in grads]
+        for k, line in enumerate(lines):
+            pixels = load(line)
+            for f, grad in enumerate(found):
+                following[f * taps + k] = e.fma(grad, pixels, totals[f * taps + k])
+        return following
+
     def row(i: Value, totals: list[Value]) -> list[Value]:
-        shift = e.b.mul(i, row_pitch)
-        lines = [e.at(base, shift) for base in bases]
-        line = e.at(grads, (grad_pitch, i))
+        shift, down = e.b.mul(i, row_pitch), e.b.mul(i, grad_pitch)
+        lines, grads = [e.at(base, shift) for base in bases], [e.at(top, down) for top in tops]
 
         def step(v: Value, inner: list[Value]) -> list[Value]:
             place = e.b.mul(v, e.long(width))
-            grad = e.load(line, place)
-            return [e.fma(grad, e.load(base, place), total) for base, total in zip(lines, inner, strict=True)]
+            return added(lambda line: e.load(line, place), lines, grads, inner)
 
         totals = e.loop(e.b.sub(vectors, e.long(1)), totals, step)
-        grad = e.masked_load(mask, line, whole)
-        return [e.fma(grad, e.masked_load(mask, base, whole), total) for base, total in zip(lines, totals, strict=True)]
+        return added(lambda line: e.masked_load(mask, line, whole), lines, grads, totals)
 
-    start = [e.load(sums, k * width) for k in range(taps)]
+    start = [e.load(sums, k * width) for k in range(filters * taps)]
     for k, total in enumerate(e.loop(rows, start, row)):
         e.store(total, sums, k * width)
 

@@ -170,29 +170,32 @@ def filters_end(item: int, lanes: int, starts: int, columns: int, vectors: int) 
 
 
 @cache
-def pixels_sums(item: int, lanes: int, taps: int) -> Any:
-    """Sums with pixels in the lanes: sums[filter, channel, tap], a vector each."""
+def pixels_sums(item: int, lanes: int, filters: int, taps: int) -> Any:
+    """Sums with pixels in the lanes, a vector each: sums[filters' tile, channel, taps' tile, filter, tap]."""
     width = lanes * item
 
     @njit
     def add_group(plan, strip, grads, target, rows, wide):  # type: ignore[no-untyped-def]
         """Add a block of pixels to a group's sums."""
         channels, each, count = word(plan, ALL_CHANNELS), word(plan, TAPS), (wide + lanes - 1) // lanes
-        row_pitch, line = word(plan, s.STRIP_ROW), word(plan, s.COLUMNS) * item
+        row_pitch, line, apart = word(plan, s.STRIP_ROW), word(plan, s.COLUMNS) * item, word(plan, s.FILTER_BYTES)
         last = wide - (count - 1) * lanes
-        for o in range(word(plan, s.FILTERS)):
-            grad = grads + o * word(plan, s.FILTER_BYTES)
+        for o in range(0, word(plan, s.FILTERS), filters):
+            grad, there = grads + o * apart, min(filters, word(plan, s.FILTERS) - o)
             for c in range(channels):
                 x = strip + c * word(plan, s.STRIP_CHANNEL)
                 for k in range(0, each, taps):
                     table, valid = word(plan, START_TABLE) + 8 * k, min(taps, each - k)
-                    dots_tile(item, lanes, taps, x, table, row_pitch, grad, line, rows, count, last, valid, target)
-                    target += taps * width
+                    dots_tile(
+                        item, lanes, filters, taps, x, table, row_pitch, grad, line, apart, rows, count, last, there,
+                        valid, target,
+                    )  # fmt: skip
+                    target += filters * taps * width
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (chunk, run of neighbouring groups)."""
-        groups, filters, run = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.RUN)
+        groups, all_, run = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.RUN)
         channels, job = word(plan, ALL_CHANNELS), job_of(plan, arrays, thread)
         for task in range(first, end):
             group, chunk = task % (groups // run) * run, task // (groups // run)
@@ -201,32 +204,35 @@ def pixels_sums(item: int, lanes: int, taps: int) -> Any:
             begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
             for index in range(begin, last):
                 begun, image, rows, wide, place = strip_of(plan, arrays, job, group, 0, run * channels, index)
-                grads = word(arrays, GRAD) + (image * groups + group) * filters * word(plan, s.FILTER_BYTES)
+                grads = word(arrays, GRAD) + (image * groups + group) * all_ * word(plan, s.FILTER_BYTES)
                 for g in range(run):
                     strip = begun + g * channels * word(plan, s.STRIP_CHANNEL)
-                    own = grads + g * filters * word(plan, s.FILTER_BYTES) + place * item
+                    own = grads + g * all_ * word(plan, s.FILTER_BYTES) + place * item
                     add_group(plan, strip, own, target + g * word(plan, PANEL_SUMS), rows, wide)
 
     return sums
 
 
 @cache
-def pixels_end(item: int, lanes: int, taps: int) -> Any:
-    """grad_weight[o, c, k] = the sum over chunks and lanes of sums[o, c, k]."""
+def pixels_end(item: int, lanes: int, filters: int, taps: int) -> Any:
+    """grad_weight[o, c, k] = the sum over chunks and lanes of its sums."""
     width = lanes * item
 
     @body
     def end_of_sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """A task is a group."""
-        pairs, each = word(plan, s.FILTERS) * word(plan, ALL_CHANNELS), word(plan, TAPS)
-        padded = (each + taps - 1) // taps * taps
+        all_, channels, each = word(plan, s.FILTERS), word(plan, ALL_CHANNELS), word(plan, TAPS)
+        tiles = (each + taps - 1) // taps
         for group in range(first, end):
             sums = word(arrays, SPACE) + group * word(plan, PANEL_SUMS)
             for chunk in range(1, word(plan, CHUNKS)):
-                add_vectors(item, lanes, sums + chunk * word(plan, CHUNK_SUMS), pairs * padded, sums)
-            for pair in range(pairs):
-                for k in range(each):
-                    place = word(arrays, RESULT) + ((group * pairs + pair) * each + k) * item
-                    total_of(item, lanes, sums + (pair * padded + k) * width, place)
+                add_vectors(item, lanes, sums + chunk * word(plan, CHUNK_SUMS), word(plan, PANEL_SUMS) // width, sums)
+            result = word(arrays, RESULT) + group * all_ * channels * each * item
+            for o in range(all_):
+                for c in range(channels):
+                    own = sums + ((o // filters * channels + c) * tiles * filters + o % filters) * taps * width
+                    for k in range(each):
+                        source = own + (k // taps * filters * taps + k % taps) * width
+                        total_of(item, lanes, source, result + ((o * channels + c) * each + k) * item)
 
     return end_of_sums

@@ -19,7 +19,7 @@ from fastconv.backends.cpu.native import code
 from fastconv.backends.cpu.plans import RUN, SMALL
 from fastconv.backends.cpu.pointwise_plans import sampled, sampling, single_taps
 from fastconv.backends.cpu.programs import Program
-from fastconv.backends.cpu.tile_choice import rate
+from fastconv.backends.cpu.tile_choice import ALIGNED, rate
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -36,12 +36,13 @@ PART = 16  # of the second-level cache, for a block of the gradient
 
 @dataclass(frozen=True)
 class Form:
-    """A tile of sums: `starts` times `columns` taps, vectors of filters; or taps alone, with pixels in the lanes."""
+    """A tile of sums: `starts` times `columns` taps, vectors of filters; with pixels in the lanes, taps and filters."""
 
     kind: str  # what is in its lanes: "filters" or "pixels"
     starts: int
     columns: int
     vectors: int
+    filters: int  # beside those in the lanes
     cycles: float  # for an output pixel of a group
 
 
@@ -87,10 +88,10 @@ class Layout:
         self.groups = geometry.groups
         self.channels, self.filters = geometry.in_channels // self.groups, geometry.out_channels // self.groups
         self.taps = prod(len(a.phases[0]) for a in self.axes)
-        forms = [*self.filter_forms(registers.registers), *self.pixel_forms()]
+        forms = [*self.filter_forms(registers.registers), *self.pixel_forms(registers.registers)]
         self.form = min(forms, key=lambda form: form.cycles)
         every = all(a.step == 1 and a.shifts == [0] and a.source == a.target for a in self.axes)
-        self.in_place = registers.few and every and self.form.kind == "filters"
+        self.in_place = every and self.form.kind == "filters"
         pixels = geometry.batch * prod(a.count for a in self.axes)
         weights = geometry.out_channels * self.channels * self.taps
         far = weights * item > cache_bytes(2, 1 << 20)
@@ -149,18 +150,23 @@ class Layout:
             tiles = -(-starts // count) * -(-self.filters // (across * self.lanes))
             turning = TURN * across * -(-self.filters // (across * self.lanes))
             cycles = tiles * rate(sums, count * columns + across, registers) + turning
-            found.append(Form("filters", count, columns, across, cycles))
+            found.append(Form("filters", count, columns, across, 1, cycles))
         return found
 
-    def pixel_forms(self) -> list[Form]:
-        """Tiles with pixels in the lanes."""
+    def pixel_forms(self, registers: int) -> list[Form]:
+        """Tiles with pixels in the lanes: a vector of them, which crosses lines of the cache, for some filters."""
         width = self.axes[2].count
         used = width / (-(-width // self.lanes) * self.lanes)
+        crossing = 0.5 + 0.5 * self.lanes * self.item / LINE
         found = []
-        for taps in range(1, 11):
-            tiles = -(-self.taps // taps) * self.channels * self.filters
-            cycles = tiles * max(rate(taps, taps + 1), 0.5 * (taps + 1)) / self.lanes / used
-            found.append(Form("pixels", taps, 1, 1, cycles + tiles * 20 / width))
+        for filters, taps in product((1, 2, 3, 4), range(1, 11)):
+            sums = filters * taps
+            if sums + filters + (filters > 1) > registers or filters > self.filters:
+                continue
+            tiles = -(-self.taps // taps) * self.channels * -(-self.filters // filters)
+            step = max(rate(sums, filters + taps), ALIGNED * filters + crossing * taps)
+            cycles = tiles * step / self.lanes / used
+            found.append(Form("pixels", taps, 1, 1, filters, cycles + tiles * 20 / width))
         return found
 
     def blocks(self) -> tuple[int, int]:
@@ -206,7 +212,7 @@ class Layout:
         if form.kind == "filters":
             panel = (self.channels * self.taps + self.parts * form.starts * form.columns) * width
         else:
-            panel = self.filters * self.channels * up(self.taps, form.starts) * width
+            panel = up(self.filters, form.filters) * self.channels * up(self.taps, form.starts) * width
         chunk = up(self.groups * self.panels * panel, LINE)
         grads = 0 if self.in_place else up(strip.channel * channels * self.run + LINE, PAGE)
         turned = up(self.rows * self.columns * width, PAGE) if form.kind == "filters" else 0
@@ -272,7 +278,7 @@ class Layout:
         """The compiled sums, and what ends them."""
         form, item, lanes = self.form, self.item, self.lanes
         if form.kind == "pixels":
-            shape = item, lanes, form.starts
+            shape = item, lanes, form.filters, form.starts
             return weight_gradient.pixels_sums(*shape), weight_gradient.pixels_end(*shape)
         tile = item, lanes, form.starts, form.columns, form.vectors
         return weight_gradient.filters_sums(*tile), weight_gradient.filters_end(*tile)
