@@ -26,6 +26,7 @@ SCARCE = 48  # and of those that are scattered, whose other tiles are slower sti
 DEEP = 256  # channels of a sum from which on packing its filters pays for any pixels
 WIDE = 16  # times as many filters as channels, at most: a sum's end is no shorter where the sum is
 SPREADING, SPREADING_FEW = 48, 128  # channels from which on it pays to spread what tiles have left; of few registers
+SCATTERING = 256  # channels up to which it pays to scatter pixels behind the product, with many registers
 BLOCK = 256 << 10  # bytes of a block of pixels, and as many again that are fetched: both stay in the second cache
 AGAIN = 0.5  # panels' time that packing a block's pixels takes
 SOME_PLANES = 1 << 13  # pixels of those that a task samples or scatters
@@ -83,7 +84,7 @@ def planned(geometry: Convolution, backward: bool, item: int, threads: int) -> P
         way, taps = SPREAD, described(single, backward, item)
         sum_ = replace(sum_, filters=at.TAPS * sum_.filters, filter_step=item, axes=taps.axes, kernel=taps.kernel)
         sum_ = replace(sum_, gaps=taps.gaps)
-    elif registers.few and sampled(geometry):
+    elif sampled(geometry) and (registers.few or (backward and sum_.channels <= SCATTERING)):
         way, sum_ = SCATTERED if backward else SAMPLED, described(single, backward, item)
     return build(sum_, threads, registers, geometry, way) if suits(sum_, registers, way) else None
 

@@ -10,7 +10,7 @@ from numba import njit
 
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.masks import branches
-from fastconv.backends.cpu.moves import copy_column
+from fastconv.backends.cpu.moves import clear_numbers, copy_column
 from fastconv.backends.cpu.native import word
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
@@ -76,7 +76,7 @@ def turn_part(
     e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, step: Value, kept: Value
 ) -> None:
     """`turn_block` by masks."""
-    found = some_rows(e, [e.at(source, (r, row_step)) for r in range(e.lanes)], rows, columns)
+    found = some_rows(e, source, row_step, rows, columns)
     written = e.first(kept)
     for c, row in enumerate(e.transposed(found)):
         with e.b.if_then(e.b.icmp_signed("<", e.long(c), columns)):
@@ -119,8 +119,7 @@ def turn_apart(
 
     None is more than the lanes.
     """
-    sources = [e.at(source, (r, row_step)) for r in range(e.lanes)]
-    found = list(enumerate(e.transposed(some_rows(e, sources, rows, columns))))
+    found = list(enumerate(e.transposed(some_rows(e, source, row_step, rows, columns))))
     with e.b.if_else(e.b.icmp_signed("==", columns, e.long(e.lanes)), likely=True) as (all_of_them, some_of_them):
         with all_of_them:
             for c, row in found:
@@ -139,6 +138,10 @@ def turning(item: int, lanes: int) -> Any:
     @njit
     def turn_all(source, row_step, rows, columns, target, step):  # type: ignore[no-untyped-def]
         """target[c * step + r] = source[r * row_step + c] for r < lanes, c < columns; 0 beyond the rows."""
+        if rows == 0:
+            for c in range(columns):
+                clear_numbers(item, lanes, lanes, target + c * step)
+            return
         squares = columns // lanes * lanes if rows == lanes else 0
         for c in range(0, squares, lanes):
             turn_whole(item, lanes, source + c * item, row_step, target + c * step, step)
@@ -153,6 +156,10 @@ def turning(item: int, lanes: int) -> Any:
     @njit
     def turn_all_apart(source, row_step, rows, columns, target, places):  # type: ignore[no-untyped-def]
         """(target + places[c])[r] = source[r * row_step + c] for r < lanes, c < columns; 0 beyond the rows."""
+        if rows == 0:
+            for c in range(columns):
+                clear_numbers(item, lanes, lanes, target + word(places, c))
+            return
         squares = columns // lanes * lanes if rows == lanes else 0
         for c in range(0, squares, lanes):
             turn_whole_apart(item, lanes, source + c * item, row_step, target, places + 8 * c)
@@ -167,8 +174,9 @@ def turning(item: int, lanes: int) -> Any:
     return turn_all, turn_all_apart
 
 
-def some_rows(e: Emit, places: list[Value], rows: Value, columns: Value) -> list[Value]:
+def some_rows(e: Emit, source: Value, row_step: Value, rows: Value, columns: Value) -> list[Value]:
     """The first `columns` numbers of the first `rows` rows, zeros elsewhere; none is more than the lanes."""
+    places = e.present(source, row_step, rows)
     there = [e.b.icmp_signed("<", e.long(r), rows) for r in range(e.lanes)]
     read = e.first(columns)
     if branches(read):

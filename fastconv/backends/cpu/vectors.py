@@ -66,6 +66,17 @@ class Emit:
                 base = self.b.add(base, self.long(term))
         return base
 
+    def present(self, first: Value, pitch: Value, rows: Value) -> list[Value]:
+        """Addresses of as many rows as there are lanes, of which so many are there: the others' are the last one's.
+
+        A load by a mask of none costs hundreds of cycles where there is no memory.
+        """
+        places = [first]
+        for r in range(1, self.lanes):
+            there = self.b.icmp_signed("<", self.long(r), rows)
+            places.append(self.b.select(there, self.b.add(places[-1], pitch), places[-1]))
+        return places
+
     def pointer(self, address: Value, kind: Any) -> Value:
         """The address as a pointer to this type."""
         return self.b.inttoptr(address, kind.as_pointer())

@@ -25,8 +25,10 @@ from fastconv.typing import Array
 
 ENOUGH = 8  # tasks that keep some threads busy: where there can't be so many, blocks of pixels are summed in chunks
 MOST = 16  # chunks
-LEAST = 1024  # pixels of a block that is not split for the sake of tasks
+LEAST = 512  # pixels of a block that is not split for the sake of tasks
 TURN = 8.0  # cycles to turn a vector of gradients
+AGAIN = 0.5  # cycles of a line that comes from the second cache, of what several filters' tiles meet again
+SUM, SUM_FAR = 2.0, 40.0  # to go on with a vector of sums, in the second cache or from behind it
 FEWEST = 16  # channels of a part
 END = 1.6  # cycles to turn a weight's sum and store it where they do not fit the second cache
 MOVE = 0.5  # cycles to copy a pixel of a channel, or to turn one of the gradient
@@ -91,7 +93,7 @@ class Layout:
         forms = [*self.filter_forms(registers.registers), *self.pixel_forms(registers.registers)]
         self.form = min(forms, key=lambda form: form.cycles)
         every = all(a.step == 1 and a.shifts == [0] and a.source == a.target for a in self.axes)
-        self.in_place = every and self.form.kind == "filters"
+        self.in_place = every
         pixels = geometry.batch * prod(a.count for a in self.axes)
         weights = geometry.out_channels * self.channels * self.taps
         far = weights * item > cache_bytes(2, 1 << 20)
@@ -157,16 +159,18 @@ class Layout:
         """Tiles with pixels in the lanes: a vector of them, which crosses lines of the cache, for some filters."""
         width = self.axes[2].count
         used = width / (-(-width // self.lanes) * self.lanes)
-        crossing = 0.5 + 0.5 * self.lanes * self.item / LINE
+        lines, block = self.lanes * self.item / LINE, cache_bytes(2, 1 << 20) // PART // self.item
         found = []
         for filters, taps in product((1, 2, 3, 4), range(1, 11)):
             sums = filters * taps
             if sums + filters + (filters > 1) > registers or filters > self.filters:
                 continue
             tiles = -(-self.taps // taps) * self.channels * -(-self.filters // filters)
-            step = max(rate(sums, filters + taps), ALIGNED * filters + crossing * taps)
-            cycles = tiles * step / self.lanes / used
-            found.append(Form("pixels", taps, 1, 1, filters, cycles + tiles * 20 / width))
+            step = max(rate(sums, filters + taps), ALIGNED * filters + (0.5 + 0.5 * lines) * taps)
+            step += AGAIN * lines * (filters + 1) * (filters > 1)
+            far = tiles * sums * self.lanes * self.item > cache_bytes(2, 1 << 20) // 2
+            ends = 20 / width + sums * (SUM_FAR if far else SUM) / block
+            found.append(Form("pixels", taps, 1, 1, filters, tiles * (step / self.lanes / used + ends)))
         return found
 
     def blocks(self) -> tuple[int, int]:
@@ -198,8 +202,11 @@ class Layout:
         places = np.array([strip.place((down, right, across)) for (_, down), (_, right), (_, across) in taps], np.int64)
         if self.form.kind == "pixels":
             return places
-        pitch = prod(a.source for a in self.axes) * self.item if self.in_place else strip.channel
-        return (np.arange(channels)[:, None] * pitch + places).ravel()
+        return (np.arange(channels)[:, None] * self.channel(strip) + places).ravel()
+
+    def channel(self, strip: Strip) -> int:
+        """Bytes from a channel's pixels to the next one's."""
+        return prod(a.source for a in self.axes) * self.item if self.in_place else strip.channel
 
     def plan(self) -> WeightPlan:
         """The program with its tables."""
@@ -232,6 +239,7 @@ class Layout:
             s.IN_PLACE: item if self.in_place else 0,
             s.SHARED: shared,
             s.PER_THREAD: thread,
+            s.STRIP_CHANNEL: self.channel(strip),
             weight_gradient.GRADS: grads,
             weight_gradient.BLOCKS: self.images * self.axes[0].count * self.row_blocks * self.column_blocks,
             weight_gradient.CHUNKS: self.chunks,

@@ -131,10 +131,10 @@ def transpose(e, source, pitch, rows, columns, target, to_pitch, to_rows, to_col
     Nothing else is touched in memory.
     """
     values = e.transposed(load_square(e, source, pitch, rows, columns))
-    places = [e.at(target, (i, to_pitch)) for i in range(e.lanes)]
+    whole, there = [e.at(target, (i, to_pitch)) for i in range(e.lanes)], e.present(target, to_pitch, to_rows)
 
     def store(masks: Sequence[Value] | None) -> list[Value]:
-        for i, (value, place) in enumerate(zip(values, places, strict=True)):
+        for i, (value, place) in enumerate(zip(values, there if masks else whole, strict=True)):
             if masks is None:
                 e.store(value, place)
             else:
@@ -148,10 +148,10 @@ def transpose(e, source, pitch, rows, columns, target, to_pitch, to_rows, to_col
 def add_transposed(e, source, pitch, target, to_pitch, to_rows, to_columns):  # type: ignore[no-untyped-def]
     """Turn a whole square of numbers, and add it to `to_rows` x `to_columns` of them."""
     values = e.transposed([e.load(e.at(source, (i, pitch))) for i in range(e.lanes)])
-    places = [e.at(target, (i, to_pitch)) for i in range(e.lanes)]
+    whole, there = [e.at(target, (i, to_pitch)) for i in range(e.lanes)], e.present(target, to_pitch, to_rows)
 
     def add(masks: Sequence[Value] | None) -> list[Value]:
-        for i, (value, place) in enumerate(zip(values, places, strict=True)):
+        for i, (value, place) in enumerate(zip(values, there if masks else whole, strict=True)):
             if masks is None:
                 e.store(e.b.fadd(e.load(place), value), place)
             else:
@@ -163,12 +163,12 @@ def add_transposed(e, source, pitch, target, to_pitch, to_rows, to_columns):  # 
 
 def load_square(e: Emit, source: Value, pitch: Value, rows: Value, columns: Value) -> list[Value]:
     """Rows of numbers, 0 past the first `rows` and `columns`."""
-    places = [e.at(source, (i, pitch)) for i in range(e.lanes)]
+    places, there = [e.at(source, (i, pitch)) for i in range(e.lanes)], e.present(source, pitch, rows)
 
     def load(masks: Sequence[Value] | None) -> list[Value]:
         if masks is None:
             return [e.load(place) for place in places]
-        return [e.masked_load(mask, place) for mask, place in zip(masks, places, strict=True)]
+        return [e.masked_load(mask, place) for mask, place in zip(masks, there, strict=True)]
 
     return by_mask(e, rows, columns, load)
 
