@@ -156,7 +156,7 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     _, height, width = sum_.axes
     pixels = sum_.images * prod(a.count * len(a.phases) for a in sum_.axes)
     found = []
-    narrowest = 2 if registers <= FEW else 3
+    narrowest = min(2 if registers <= FEW else 3, width.count)
     for vectors, rows, columns in product((1, 2, 3, 4), (4, 3, 2, 1), range(narrowest, 15)):  # the first of equals
         sums = rows * columns * vectors
         if sums + vectors + 1 > registers or columns > width.count or rows > height.count:
