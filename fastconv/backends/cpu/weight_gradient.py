@@ -171,26 +171,24 @@ def filters_end(item: int, lanes: int, starts: int, columns: int, vectors: int) 
 
 @cache
 def pixels_sums(item: int, lanes: int, filters: int, taps: int) -> Any:
-    """Sums with pixels in the lanes, a vector each: sums[filters' tile, channel, taps' tile, filter, tap]."""
+    """Sums with pixels in the lanes, a vector each: sums[filters' tile, taps' tile, filter, tap of all channels]."""
     width = lanes * item
 
     @njit
     def add_group(plan, strip, grads, target, rows, wide):  # type: ignore[no-untyped-def]
         """Add a block of pixels to a group's sums."""
-        channels, each, count = word(plan, ALL_CHANNELS), word(plan, TAPS), (wide + lanes - 1) // lanes
+        each, count = word(plan, ALL_CHANNELS) * word(plan, TAPS), (wide + lanes - 1) // lanes
         row_pitch, line, apart = word(plan, s.STRIP_ROW), word(plan, s.COLUMNS) * item, word(plan, s.FILTER_BYTES)
         last = wide - (count - 1) * lanes
         for o in range(0, word(plan, s.FILTERS), filters):
             grad, there = grads + o * apart, min(filters, word(plan, s.FILTERS) - o)
-            for c in range(channels):
-                x = strip + c * word(plan, s.STRIP_CHANNEL)
-                for k in range(0, each, taps):
-                    table, valid = word(plan, START_TABLE) + 8 * k, min(taps, each - k)
-                    dots_tile(
-                        item, lanes, filters, taps, x, table, row_pitch, grad, line, apart, rows, count, last, there,
-                        valid, target,
-                    )  # fmt: skip
-                    target += filters * taps * width
+            for k in range(0, each, taps):
+                table, valid = word(plan, START_TABLE) + 8 * k, min(taps, each - k)
+                dots_tile(
+                    item, lanes, filters, taps, strip, table, row_pitch, grad, line, apart, rows, count, last, there,
+                    valid, target,
+                )  # fmt: skip
+                target += filters * taps * width
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -215,24 +213,23 @@ def pixels_sums(item: int, lanes: int, filters: int, taps: int) -> Any:
 
 @cache
 def pixels_end(item: int, lanes: int, filters: int, taps: int) -> Any:
-    """grad_weight[o, c, k] = the sum over chunks and lanes of its sums."""
+    """grad_weight[o, k] = the sum over chunks and lanes of its sums; k are taps of all channels."""
     width = lanes * item
 
     @body
     def end_of_sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """A task is a group."""
-        all_, channels, each = word(plan, s.FILTERS), word(plan, ALL_CHANNELS), word(plan, TAPS)
+        all_, each = word(plan, s.FILTERS), word(plan, ALL_CHANNELS) * word(plan, TAPS)
         tiles = (each + taps - 1) // taps
         for group in range(first, end):
             sums = word(arrays, SPACE) + group * word(plan, PANEL_SUMS)
             for chunk in range(1, word(plan, CHUNKS)):
                 add_vectors(item, lanes, sums + chunk * word(plan, CHUNK_SUMS), word(plan, PANEL_SUMS) // width, sums)
-            result = word(arrays, RESULT) + group * all_ * channels * each * item
+            result = word(arrays, RESULT) + group * all_ * each * item
             for o in range(all_):
-                for c in range(channels):
-                    own = sums + ((o // filters * channels + c) * tiles * filters + o % filters) * taps * width
-                    for k in range(each):
-                        source = own + (k // taps * filters * taps + k % taps) * width
-                        total_of(item, lanes, source, result + ((o * channels + c) * each + k) * item)
+                own = sums + (o // filters * tiles * filters + o % filters) * taps * width
+                for k in range(each):
+                    source = own + (k // taps * filters * taps + k % taps) * width
+                    total_of(item, lanes, source, result + (o * each + k) * item)
 
     return end_of_sums

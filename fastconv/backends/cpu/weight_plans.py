@@ -25,10 +25,12 @@ from fastconv.typing import Array
 
 ENOUGH = 8  # tasks that keep some threads busy: where there can't be so many, blocks of pixels are summed in chunks
 MOST = 16  # chunks
-LEAST = 512  # pixels of a block that is not split for the sake of tasks
+LEAST = 1024  # pixels of a block that is not split for the sake of tasks
 TURN = 8.0  # cycles to turn a vector of gradients
 AGAIN = 0.5  # cycles of a line that comes from the second cache, of what several filters' tiles meet again
+APART = 0.7  # and of a vector, where the taps are of several channels
 SUM, SUM_FAR = 2.0, 40.0  # to go on with a vector of sums, in the second cache or from behind it
+STREAMS = 9  # rows that are read side by side, of which many lie in the same sets of the first cache
 FEWEST = 16  # channels of a part
 END = 1.6  # cycles to turn a weight's sum and store it where they do not fit the second cache
 MOVE = 0.5  # cycles to copy a pixel of a channel, or to turn one of the gradient
@@ -162,12 +164,14 @@ class Layout:
         lines, block = self.lanes * self.item / LINE, cache_bytes(2, 1 << 20) // PART // self.item
         found = []
         for filters, taps in product((1, 2, 3, 4), range(1, 11)):
-            sums = filters * taps
+            sums, planes = filters * taps, min(self.channels, -(-taps // self.taps))  # channels of the taps
             if sums + filters + (filters > 1) > registers or filters > self.filters:
                 continue
-            tiles = -(-self.taps // taps) * self.channels * -(-self.filters // filters)
+            if planes > 1 and filters + planes > STREAMS:
+                continue
+            tiles = -(-self.taps * self.channels // taps) * -(-self.filters // filters)
             step = max(rate(sums, filters + taps), ALIGNED * filters + (0.5 + 0.5 * lines) * taps)
-            step += AGAIN * lines * (filters + 1) * (filters > 1)
+            step += (filters + planes) * (APART if planes > 1 else AGAIN * lines if filters > 1 else 0.0)
             far = tiles * sums * self.lanes * self.item > cache_bytes(2, 1 << 20) // 2
             ends = 20 / width + sums * (SUM_FAR if far else SUM) / block
             found.append(Form("pixels", taps, 1, 1, filters, tiles * (step / self.lanes / used + ends)))
@@ -184,9 +188,9 @@ class Layout:
         while rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * self.channels > room:
             rows = -(-rows // 2)
         if self.form.kind == "pixels":  # whose tasks are chunks of blocks, and groups
-            repeats = self.groups * self.images * self.axes[0].count * -(-wide.count // columns)
-            while rows > 1 and repeats * -(-high.count // rows) < ENOUGH and rows * columns >= 2 * LEAST:
-                rows = -(-rows // 2)
+            repeats = self.groups * self.images * self.axes[0].count
+            while repeats * -(-high.count // rows) * -(-wide.count // columns) < ENOUGH and rows * columns >= 2 * LEAST:
+                rows, columns = (-(-rows // 2), columns) if rows > 1 else (1, up(columns // 2, self.lanes))
         self.row_blocks, self.column_blocks = -(-high.count // rows), -(-wide.count // columns)
         return -(-high.count // self.row_blocks), -(-wide.count // self.column_blocks)
 
@@ -200,8 +204,6 @@ class Layout:
         """Places of the tiles' starts: the first of each run of taps, of every channel in turn."""
         taps = list(product(*(a.phases[0] for a in self.axes)))[:: self.form.columns]
         places = np.array([strip.place((down, right, across)) for (_, down), (_, right), (_, across) in taps], np.int64)
-        if self.form.kind == "pixels":
-            return places
         return (np.arange(channels)[:, None] * self.channel(strip) + places).ravel()
 
     def channel(self, strip: Strip) -> int:
@@ -219,7 +221,7 @@ class Layout:
         if form.kind == "filters":
             panel = (self.channels * self.taps + self.parts * form.starts * form.columns) * width
         else:
-            panel = up(self.filters, form.filters) * self.channels * up(self.taps, form.starts) * width
+            panel = up(self.filters, form.filters) * up(self.channels * self.taps, form.starts) * width
         chunk = up(self.groups * self.panels * panel, LINE)
         grads = 0 if self.in_place else up(strip.channel * channels * self.run + LINE, PAGE)
         turned = up(self.rows * self.columns * width, PAGE) if form.kind == "filters" else 0
