@@ -94,8 +94,7 @@ class Layout:
         self.taps = prod(len(a.phases[0]) for a in self.axes)
         forms = [*self.filter_forms(registers.registers), *self.pixel_forms(registers.registers)]
         self.form = min(forms, key=lambda form: form.cycles)
-        every = all(a.step == 1 and a.shifts == [0] and a.source == a.target for a in self.axes)
-        self.in_place = every
+        self.in_place = all(a.step == 1 and a.shifts == [0] and a.source == a.target for a in self.axes)
         pixels = geometry.batch * prod(a.count for a in self.axes)
         weights = geometry.out_channels * self.channels * self.taps
         far = weights * item > cache_bytes(2, 1 << 20)
