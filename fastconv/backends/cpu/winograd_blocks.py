@@ -16,31 +16,33 @@ from __future__ import annotations
 import functools
 from typing import Any, NamedTuple
 
-from numba import njit
-
 from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import copy_lanes, will_pass
 from fastconv.backends.cpu.vectors import READ, WRITE
+from fastconv.backends.cpu.winograd_slots import lesser_items, loop, places, tiles_with, whole_tiles
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
-    INPUT,
     TAPS,
     UNROLLED,
-    WEIGHT,
     clear,
     fetch_square,
     fields,
     multiply_add,
-    transform,
-    transform_to_output,
     transpose,
     turn_taps,
+)
+from fastconv.backends.cpu.winograd_transforms import (
+    INPUT,
+    THREE,
+    WEIGHT,
+    lesser_loop,
+    lesser_output_loop,
+    transform,
+    transform_to_output,
 )
 
 STRIP = 20  # in squares of vectors, room for the taps of two vectors of filters
 NEXT = 6  # how many channels before they are wanted filters are fetched that lie apart
-
-loop = functools.partial(njit, nogil=True, error_model="numpy")
 
 
 class Layout(NamedTuple):
@@ -59,6 +61,8 @@ class Layout(NamedTuple):
     run: int  # tiles
     runs: int  # in a row of tiles
     down: int  # rows of tiles
+    last_height: int  # pixels of the last row's and the last column's tiles
+    last_width: int
     items: int  # runs in all images
     blocks: int  # of items
     v_step: int  # bytes of an i, of V, of U and of M
@@ -75,6 +79,7 @@ class Layout(NamedTuple):
     m_block: int  # bytes from a block of filters of M to the next; 0 where each takes the place of the last
     parts: int  # into which the n * n products fall; all filters are done with one before the next one's turn
     strip: int
+    scratch: int  # from a strip on
     bias: int
     check: int
 
@@ -113,35 +118,66 @@ def strip_loop(lanes: int) -> Any:
 
 
 @functools.cache
+def idle_loop(lanes: int, m: int, layout: Any) -> Any:
+    """A loop that clears what lies behind each product's tiles."""
+
+    @loop
+    def clear_idle(plan, items, lesser, target, size, step, count, further):  # type: ignore[no-untyped-def]
+        """Up to three vectors: products are made of an even number of tiles, or are sums over a multiple of four.
+
+        That is in each of `count` places, `further` bytes apart.
+        """
+        a = layout(plan)
+        for i in range((m + 2) * (m + 2)):
+            begin, stop = tiles_with(a, m, items, lesser, i)
+            for t in range((begin - stop) % 4):
+                for k in range(count):
+                    clear(FLOAT, lanes, target + (stop + t) * size + i * step + k * further)
+
+    return clear_idle
+
+
+@functools.cache
 def input_loop(lanes: int, m: int, layout: Any = layout) -> Any:
     """A loop that transforms the input; `layout` reads what a plan fixed."""
-    fill_strip, n, size = strip_loop(lanes), m + 2, FLOAT * lanes
+    fill_strip, transform_lesser = strip_loop(lanes), lesser_loop(lanes, m, INPUT)
+    clear_idle, n, size = idle_loop(lanes, m, layout), m + 2, FLOAT * lanes
 
     @loop
     def transform_inputs(plan, x, group, first, end, start, stop, v, strip):  # type: ignore[no-untyped-def]
         """V = B^T d B of some items and channels."""
         a = layout(plan)
-        columns = a.run * m
-        idle = (first - end) * a.run % 4
+        columns, whole = a.run * m, whole_tiles(a, m)
         plane, further = FLOAT * a.height * a.width, FLOAT * (end - first) // a.runs * m * a.width
+        lesser = lesser_items(a, m, first, end)
         for c in range(start, stop, lanes):
             ahead = lanes * plane if c + lanes < stop else further - (c - start) * plane
-            target = v + c // lanes * a.slots * size
+            target, before = v + c // lanes * a.slots * size, 0
             for item in range(first, end):
-                image = item // (a.runs * a.down) * a.groups + group
+                image, down = item // (a.runs * a.down) * a.groups + group, item // a.runs % a.down
                 source = x + (image * a.channels + c) * plane
-                row, column = item // a.runs % a.down * m - a.top, item % a.runs * columns - a.left
-                channels = a.channels - c
-                fill_strip(strip, a.pitch, source, a.height, a.width, channels, row, n, column, columns + 2, ahead)
-                for t in range(a.run):
+                row, column = down * m - a.top, item % a.runs * columns - a.left
+                pixels, place, side = places(a, m, down, end - first, lesser, item - first, before)
+                before += pixels < m
+                fill_strip(
+                    strip, a.pitch, source, a.height, a.width, a.channels - c, row, pixels + 2, column, columns + 2,
+                    ahead,
+                )  # fmt: skip
+                full = whole if pixels == m else 0
+                for t in range(full):
                     transform(
-                        FLOAT, lanes, m, 3, INPUT,
-                        strip + t * m * size, a.pitch, size, target, n * a.v_step, a.v_step, size,
+                        FLOAT, lanes, m, THREE, INPUT, strip + t * m * size, a.pitch, size,
+                        target + (place + t) * size, n * a.v_step, a.v_step,
                     )  # fmt: skip
-                    target += size
-            for t in range(idle):  # products are made of an even number of tiles, and are sums over a multiple of four
-                for i in range(n * n):
-                    clear(FLOAT, lanes, target + t * size + i * a.v_step)
+                for t in range(full, a.run):
+                    wide, slot = (m, place + t) if t < whole else (a.last_width, side)
+                    transform_lesser(
+                        pixels, wide, strip + t * m * size, a.pitch, target + slot * size, a.v_step, strip + a.scratch
+                    )
+        chunks = (stop - start + lanes - 1) // lanes
+        clear_idle(
+            plan, end - first, lesser, v + start // lanes * a.slots * size, size, a.v_step, chunks, a.slots * size
+        )
 
     return transform_inputs
 
@@ -183,8 +219,8 @@ def filter_loop(lanes: int, m: int) -> Any:
             for i in range(channels):
                 for v in range(vectors):
                     transform(
-                        FLOAT, lanes, m, 3, WEIGHT, strip + v * each + i * TAPS * size + corner,
-                        sign * 3 * size, sign * size, u + v * size, n * a.u_step, a.u_step, width,
+                        FLOAT, lanes, m, THREE, WEIGHT, strip + v * each + i * TAPS * size + corner,
+                        sign * 3 * size, sign * size, u + v * size, n * a.u_step, a.u_step,
                     )  # fmt: skip
                 u += width
         for _ in range((start - stop) % 4):  # sums over channels are unrolled by four
@@ -197,26 +233,27 @@ def filter_loop(lanes: int, m: int) -> Any:
 
 
 @functools.cache
-def product_loop(lanes: int, registers: int) -> Any:
+def product_loop(lanes: int, registers: int, m: int) -> Any:
     """A loop that multiplies transformed tiles with transformed filters."""
     size, most = FLOAT * lanes, registers // 2 - 2
 
     @loop
-    def multiply(plan, tiles, vectors, v, u, channels, products_at, add, first, end, v_next):  # type: ignore[no-untyped-def]
-        """M[i, t, o] (+)= sum over c of V[i, c, t] U[i, c, o], for filters of one or two vectors, first <= i < end."""
+    def multiply(plan, first, end, vectors, v, u, channels, products_at, add, low, high, v_next):  # type: ignore[no-untyped-def]
+        """M[i, t, o] (+)= sum over c of V[i, c, t] U[i, c, o], for filters of one or two vectors, low <= i < high."""
         a = layout(plan)
         depth, chunk, width = (channels + 3) // 4 * 4, a.slots * size, vectors * size
+        items, lesser = end - first, lesser_items(a, m, first, end)
         # Tiles share the fetching of the next product's filters: one that asked for all would wait for them.
         full = max(1, UNROLLED * width // LINE) if a.u_next else 0
-        lines, turns = full, (tiles + most - 1) // most
-        while lines > 1 and lines // 2 * turns >= full:
-            lines //= 2
-        for i in range(first, end):
+        for i in range(low, high):
             left, right, target = v + i * a.v_step, u + i * a.u_step, products_at + i * a.m_step
-            t, ahead, rest = 0, a.u_next, full
-            while t < tiles:
-                parts = (tiles - t + most - 1) // most
-                rows = ((tiles - t + parts - 1) // parts + 1) // 2 * 2
+            t, stop = tiles_with(a, m, items, lesser, i)
+            lines, turns, ahead, rest = full, (stop - t + most - 1) // most, a.u_next, full
+            while lines > 1 and lines // 2 * turns >= full:
+                lines //= 2
+            while t < stop:
+                parts = (stop - t + most - 1) // most
+                rows = ((stop - t + parts - 1) // parts + 1) // 2 * 2
                 if vectors == 2:
                     multiply_add(
                         FLOAT, lanes, most, 2, size, FLOAT, rows, left + t * size, chunk, right, depth,
@@ -235,34 +272,44 @@ def product_loop(lanes: int, registers: int) -> Any:
 @functools.cache
 def output_loop(lanes: int, m: int) -> Any:
     """A loop that transforms products to the output."""
-    n, size = m + 2, FLOAT * lanes
+    transform_lesser, n, size = lesser_output_loop(lanes, m), m + 2, FLOAT * lanes
 
     @loop
     def transform_outputs(plan, products_at, bias, y, group, o, vectors, first, end, own):  # type: ignore[no-untyped-def]
         """y = A^T M A + bias, for filters of one or two vectors and some items."""
         a = layout(plan)
-        strip, start, width, columns, plane = (
-            own + a.strip, own + a.bias, vectors * size, a.run * m, a.out_height * a.out_width,
+        strip, start, width, columns, plane, whole = (
+            own + a.strip, own + a.bias, vectors * size, a.run * m, a.out_height * a.out_width, whole_tiles(a, m),
         )  # fmt: skip
+        lesser = lesser_items(a, m, first, end)
         for k in range(vectors):
             source, filters = products_at + k * size, a.filters - o
             clear(FLOAT, lanes, start)
             if bias:
                 copy_lanes(FLOAT, lanes, bias + FLOAT * (group * a.filters + o), filters, start)
+            before = 0
             for item in range(first, end):
-                row, column = item // a.runs % a.down * m, item % a.runs * columns
-                image = item // (a.runs * a.down) * a.groups + group
+                image, down = item // (a.runs * a.down) * a.groups + group, item // a.runs % a.down
+                row, column = down * m, item % a.runs * columns
                 target = y + FLOAT * ((image * a.filters + o) * plane + row * a.out_width + column)
                 wide = min(columns, a.out_width - column)
                 for p in range(min(m, a.out_height - row)):
                     for q in range(0, wide, lanes):
                         fetch_square(FLOAT, lanes, WRITE, target + FLOAT * (p * a.out_width + q), FLOAT * plane)
-                for t in range(a.run):
+                pixels, place, side = places(a, m, down, end - first, lesser, item - first, before)
+                before += pixels < m
+                full = whole if pixels == m else 0
+                for t in range(full):
                     transform_to_output(
-                        FLOAT, lanes, m, 3, start,
-                        source, n * a.m_step, a.m_step, strip + t * m * size, a.pitch, size, own + a.check,
+                        FLOAT, lanes, m, THREE, start, source + (place + t) * width, n * a.m_step, a.m_step,
+                        strip + t * m * size, a.pitch, size, own + a.check,
                     )  # fmt: skip
-                    source += width
+                for t in range(full, a.run):
+                    across, slot = (m, place + t) if t < whole else (a.last_width, side)
+                    transform_lesser(
+                        pixels, across, start, source + slot * width, a.m_step, strip + t * m * size, a.pitch,
+                        own + a.check,
+                    )  # fmt: skip
                 for p in range(min(m, a.out_height - row)):
                     for q in range(0, wide, lanes):
                         transpose(

@@ -67,7 +67,7 @@ def inputs_body(lanes: int, m: int) -> Any:
 def tiles_body(lanes: int, registers: int, m: int) -> Any:
     """The body of a convolution by tiles."""
     transform_inputs, transform_outputs = input_loop(lanes, m), output_loop(lanes, m)
-    multiply, block, products = product_loop(lanes, registers), 2 * lanes, (m + 2) ** 2
+    multiply, block, products = product_loop(lanes, registers, m), 2 * lanes, (m + 2) ** 2
 
     @native.body
     def by_tiles(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -93,7 +93,7 @@ def tiles_body(lanes: int, registers: int, m: int) -> Any:
                     o = (k + shift) % across * block
                     wide, u = 2 if a.filters - o > lanes else 1, filters + o // block * products * a.u_step
                     made = own + a.m + o // block * a.m_block
-                    multiply(plan, (stop - start) * a.run, wide, own, u, a.channels, made, 0, low, high, ahead)
+                    multiply(plan, start, stop, wide, own, u, a.channels, made, 0, low, high, ahead)
                     ahead = 0
                     if high == products:
                         transform_outputs(plan, made, bias, y, group, o, wide, start, stop, own)
@@ -106,7 +106,7 @@ def tiles_body(lanes: int, registers: int, m: int) -> Any:
 def blocks_body(lanes: int, registers: int, m: int, kept: bool) -> Any:
     """The body of a convolution by filters; those that are kept are transformed already."""
     transform_filters, transform_outputs = filter_loop(lanes, m), output_loop(lanes, m)
-    multiply, size, products = product_loop(lanes, registers), FLOAT * lanes, (m + 2) ** 2
+    multiply, size, products = product_loop(lanes, registers, m), FLOAT * lanes, (m + 2) ** 2
     block = 2 * lanes
 
     @native.body
@@ -132,7 +132,7 @@ def blocks_body(lanes: int, registers: int, m: int, kept: bool) -> Any:
                     filters = own
                     transform_filters(plan, weight, group, o, wide, c, end_c, filters, own + a.strip)
                 multiply(
-                    plan, (stop - start) * a.run, wide, left, filters, end_c - c, own + a.m, c, 0, products, a.v_next,
+                    plan, start, stop, wide, left, filters, end_c - c, own + a.m, c, 0, products, a.v_next,
                 )  # fmt: skip
             transform_outputs(plan, own + a.m, bias, y, group, o, wide, start, stop, own)
         flag_unless_finite(FLOAT, lanes, 0, own + a.check, lanes, native.word(arrays, FLAG))

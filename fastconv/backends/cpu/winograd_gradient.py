@@ -13,20 +13,28 @@ from typing import Any, NamedTuple
 from fastconv.backends.cpu import machine, native
 from fastconv.backends.cpu.moves import flag_unless_finite
 from fastconv.backends.cpu.programs import Program
-from fastconv.backends.cpu.winograd_blocks import input_loop, loop, padded, strip_loop
+from fastconv.backends.cpu.winograd_blocks import idle_loop, input_loop, padded, strip_loop
+from fastconv.backends.cpu.winograd_slots import (
+    Cover,
+    cover,
+    lesser_items,
+    loop,
+    places,
+    slot_count,
+    tiles_with,
+    whole_tiles,
+)
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
     TAPS,
-    WEIGHT,
     add_transposed,
     clear,
     fields,
     multiply_add,
     sum_parts,
-    transform,
-    transform_to_output,
     transpose,
 )
+from fastconv.backends.cpu.winograd_transforms import THREE, WEIGHT, lesser_loop, transform, transform_to_output
 from fastconv.geometry import Convolution
 
 TILE, SIDE = 4, 6  # pixels of a tile of grad_output and of x
@@ -34,7 +42,7 @@ PRODUCTS = SIDE * SIDE
 X, GRAD_OUTPUT, GRAD_WEIGHT, WORKSPACE, FLAG = range(5)
 PIECE = 4096  # numbers that a task of the second step adds
 BLOCK = 64  # channels, and filters, of a task at most
-TILES, RUN = 32, 28  # tiles that are multiplied at a time, and side by side, at most
+TILES = 32  # that are multiplied at a time, at most
 PARTS = 16  # at most
 SECTION = 512  # tiles of a sum, at most
 
@@ -54,6 +62,8 @@ class Layout(NamedTuple):
     run: int
     runs: int
     down: int
+    last_height: int
+    last_width: int
     items: int
     parts: int  # of the items
     chunk: int  # items that are multiplied at a time
@@ -73,6 +83,7 @@ class Layout(NamedTuple):
     g: int
     d: int
     strip: int
+    scratch: int  # from a strip on
     check: int  # two vectors: what tells whether results are finite, and zeros
 
 
@@ -82,32 +93,39 @@ layout = fields(Layout)
 @functools.cache
 def grad_loop(lanes: int) -> Any:
     """A loop that transforms grad_output."""
-    fill_strip, size = strip_loop(lanes), FLOAT * lanes
+    fill_strip, transform_lesser = strip_loop(lanes), lesser_loop(lanes, TILE, WEIGHT)
+    clear_idle, size = idle_loop(lanes, TILE, layout), FLOAT * lanes
 
     @loop
     def transform_grads(plan, grad, group, o, vectors, first, end, g, strip):  # type: ignore[no-untyped-def]
         """G[i, t, o] of some items, for one or two vectors of filters."""
         a = layout(plan)
-        columns, width, idle = a.run * TILE, vectors * size, (first - end) * a.run % 4
-        plane = FLOAT * a.out_height * a.out_width
+        columns, width, whole = a.run * TILE, vectors * size, whole_tiles(a, TILE)
+        plane, lesser = FLOAT * a.out_height * a.out_width, lesser_items(a, TILE, first, end)
         for k in range(vectors):
-            target, filters, ahead = g + k * size, a.filters - o - k * lanes, lanes * plane
+            target, filters, ahead, before = g + k * size, a.filters - o - k * lanes, lanes * plane, 0
             for item in range(first, end):
-                image = item // (a.runs * a.down) * a.groups + group
+                image, down = item // (a.runs * a.down) * a.groups + group, item // a.runs % a.down
                 source = grad + (image * a.filters + o + k * lanes) * plane
-                row, column = item // a.runs % a.down * TILE, item % a.runs * columns
+                row, column = down * TILE, item % a.runs * columns
+                pixels, place, side = places(a, TILE, down, end - first, lesser, item - first, before)
+                before += pixels < TILE
                 fill_strip(
-                    strip, a.pitch, source, a.out_height, a.out_width, filters, row, TILE, column, columns, ahead
+                    strip, a.pitch, source, a.out_height, a.out_width, filters, row, pixels, column, columns, ahead
                 )
-                for t in range(a.run):
+                full = whole if pixels == TILE else 0
+                for t in range(full):
                     transform(
-                        FLOAT, lanes, 3, TILE, WEIGHT,
-                        strip + t * TILE * size, a.pitch, size, target, SIDE * a.g_step, a.g_step, width,
+                        FLOAT, lanes, THREE, TILE, WEIGHT, strip + t * TILE * size, a.pitch, size,
+                        target + (place + t) * width, SIDE * a.g_step, a.g_step,
                     )  # fmt: skip
-                    target += width
-            for t in range(idle):
-                for i in range(PRODUCTS):
-                    clear(FLOAT, lanes, target + t * width + i * a.g_step)
+                for t in range(full, a.run):
+                    wide, slot = (TILE, place + t) if t < whole else (a.last_width, side)
+                    transform_lesser(
+                        pixels, wide, strip + t * TILE * size, a.pitch, target + slot * width, a.g_step,
+                        strip + a.scratch,
+                    )  # fmt: skip
+        clear_idle(plan, end - first, lesser, g, width, a.g_step, vectors, size)
 
     return transform_grads
 
@@ -118,14 +136,17 @@ def sum_loop(lanes: int, registers: int) -> Any:
     size, rows = FLOAT * lanes, 8 if registers > 16 and lanes > 4 else 4
 
     @loop
-    def add_products(plan, tiles, channels, vectors, v, g, d, add):  # type: ignore[no-untyped-def]
+    def add_products(plan, first, end, channels, vectors, v, g, d, add):  # type: ignore[no-untyped-def]
         """D[i, c, o] (+)= sum over t of V[i, c, t] G[i, t, o]."""
         a = layout(plan)
-        depth, chunk, width = (tiles + 3) // 4 * 4, lanes * size, vectors * size
+        chunk, width = lanes * size, vectors * size
+        items, lesser = end - first, lesser_items(a, TILE, first, end)
         for i in range(PRODUCTS):
+            t, stop = tiles_with(a, TILE, items, lesser, i)
+            depth = (stop - t + 3) // 4 * 4
             for c in range(0, channels, rows):
-                left = v + i * a.v_step + c // lanes * a.slots * size + c % lanes * FLOAT
-                right, target = g + i * a.g_step, d + i * a.d_step + c * width
+                left = v + i * a.v_step + (c // lanes * a.slots + t) * size + c % lanes * FLOAT
+                right, target = g + i * a.g_step + t * width, d + i * a.d_step + c * width
                 if vectors == 2:
                     multiply_add(
                         FLOAT, lanes, rows, 2, FLOAT, size, rows, left, chunk, right, depth, target, add, 0, 0, 0
@@ -155,7 +176,7 @@ def result_loop(lanes: int) -> Any:
                 source, channels = d + (first - c) * vectors * size + k * size, min(lanes, end - first)
                 for i in range(channels):
                     transform_to_output(
-                        FLOAT, lanes, 3, TILE, check + size, source + i * vectors * size, SIDE * a.d_step, a.d_step,
+                        FLOAT, lanes, THREE, TILE, check + size, source + i * vectors * size, SIDE * a.d_step, a.d_step,
                         strip + i * TAPS * size, 3 * size, size, check,
                     )  # fmt: skip
                 for q in range(0, TAPS * channels, lanes):
@@ -203,7 +224,7 @@ def blocks_body(lanes: int, registers: int) -> Any:
                     for o in range(o_first, o_end, block):
                         wide, sums = 2 if a.filters - o > lanes else 1, d + (o - o_first) // block * PRODUCTS * a.d_step
                         transform_grads(plan, grad, group, o, wide, item, last, g, strip)
-                        add_products(plan, (last - item) * a.run, c_end - c, wide, v, g, sums, item - section)
+                        add_products(plan, item, last, c_end - c, wide, v, g, sums, item - section)
                 for o in range(o_first, o_end, block):
                     wide, sums = 2 if a.filters - o > lanes else 1, d + (o - o_first) // block * PRODUCTS * a.d_step
                     transform_sums(plan, sums, wide, target, o, c, c_end, strip, section - start, check)
@@ -245,10 +266,7 @@ class Plan:
 class Blocks(NamedTuple):
     """How a weight gradient's tiles, channels and filters are shared out."""
 
-    down: int
-    runs: int
-    run: int
-    items: int
+    tiling: Cover
     parts: int
     c_block: int
     o_block: int
@@ -268,11 +286,9 @@ def parts_and_blocks(geometry: Convolution) -> Blocks:
     c_block = even(geometry.in_channels // groups, BLOCK, lanes)
     o_block = even(geometry.out_channels // groups, BLOCK, 2 * lanes)
     c_blocks, o_blocks = -(-geometry.in_channels // groups // c_block), -(-geometry.out_channels // groups // o_block)
-    down, across = (-(-size // TILE) for size in geometry.output_size)
-    runs = -(-across // RUN)
-    run, items = -(-across // runs), geometry.batch * down * runs
-    parts = max(1, min(items, -(-PARTS // (groups * c_blocks * o_blocks)), items * run // 48))
-    return Blocks(down, runs, run, items, parts, c_block, o_block, c_blocks, o_blocks)
+    tiling = cover(geometry.batch, (geometry.output_size[0], geometry.output_size[1]), TILE)
+    parts = max(1, min(tiling.items, -(-PARTS // (groups * c_blocks * o_blocks)), tiling.tiles // 48))
+    return Blocks(tiling, parts, c_block, o_block, c_blocks, o_blocks)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -283,25 +299,26 @@ def plan(geometry: Convolution) -> Plan:
     channels, filters = geometry.in_channels // groups, geometry.out_channels // groups
     (height, width), (out_height, out_width) = geometry.input_size, geometry.output_size
     (top, _), (left, _) = geometry.padding
-    most = -(-b.items // b.parts)
-    chunk = -(-most // -(-most // max(1, TILES // b.run)))
-    section = chunk * max(1, SECTION // (chunk * b.run))
-    slots = -(-chunk * b.run // 4) * 4
+    run, most = b.tiling.run, -(-b.tiling.items // b.parts)
+    chunk = -(-most // -(-most // max(1, TILES // run)))
+    section = chunk * max(1, SECTION // (chunk * run))
+    slots = slot_count(chunk * run)
     v_step, g_step = padded(slots * b.c_block * FLOAT), padded(slots * 2 * size)
-    d_step, pitch = padded(b.c_block * 2 * size), padded((b.run * TILE + 2 + lanes) * size)
+    d_step, pitch = padded(b.c_block * 2 * size), padded((run * TILE + 2 + lanes) * size)
     numbers = TAPS * groups * filters * channels
     part_size = padded(FLOAT * numbers)
     g = PRODUCTS * v_step
     d = g + PRODUCTS * g_step
     strip = d + PRODUCTS * d_step * -(-b.o_block // (2 * lanes))
-    check = strip + max(SIDE * pitch, (TAPS + 1) * lanes * size)
+    scratch = max(SIDE * pitch, (TAPS + 1) * lanes * size)
+    check = strip + scratch + PRODUCTS * size
     sizes = Layout(
         groups, channels, filters, height, width, out_height, out_width, top, left,
-        b.run, b.runs, b.down, b.items, b.parts, chunk, section, b.c_block, b.o_block, b.c_blocks, b.o_blocks,
+        *b.tiling, b.parts, chunk, section, b.c_block, b.o_block, b.c_blocks, b.o_blocks,
         v_step, g_step, d_step, slots, pitch, part_size, b.parts * part_size if b.parts > 1 else 0,
-        check + 2 * size, g, d, strip, check,
+        check + 2 * size, g, d, strip, scratch, check,
     )  # fmt: skip
     steps = [(blocks_body(lanes, registers), sizes, groups * b.c_blocks * b.o_blocks * b.parts, 8)]
     if b.parts > 1:
         steps.append((parts_body(lanes), sizes, -(-numbers // PIECE), 2))
-    return Plan(sizes, Program(steps, b.items * b.run * PRODUCTS * groups * channels * filters))
+    return Plan(sizes, Program(steps, b.tiling.products(TILE) * groups * channels * filters))

@@ -12,11 +12,11 @@ from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.winograd_blocks import STRIP, Layout, padded
 from fastconv.backends.cpu.winograd_bodies import CHANNELS, blocks_body, filters_body, inputs_body, tiles_body
+from fastconv.backends.cpu.winograd_slots import Cover, cover, slot_count
 from fastconv.backends.cpu.winograd_tiles import FLOAT
 from fastconv.geometry import Convolution
 
 M = 4  # pixels along the side of a tile, as calls have it; 2 are more accurate
-RUN = 28  # tiles in a row of a block, at most: a strip of them stays in the first-level cache
 TILES = 64  # in all images, at most, where the order is by filters
 FEW, MANY = 28, 112  # tiles of a block, about, in the order by tiles: where its products need no parts, and else
 RESIDENT = 0.6  # of the second cache, for a part's tiles and filters and what becomes of them
@@ -37,11 +37,9 @@ class Problem:
     padding: tuple[int, int]  # before
     turned: bool
 
-    def tiles(self, m: int) -> tuple[int, int, int]:
-        """Rows of tiles in an image, runs in a row, tiles in a run."""
-        down, across = (-(-size // m) for size in self.output_size)
-        runs = -(-across // RUN)
-        return down, runs, -(-across // runs)
+    def cover(self, m: int) -> Cover:
+        """Its tiles."""
+        return cover(self.batch, self.output_size, m)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -91,36 +89,33 @@ def block_count(task: Problem, threads: int, m: int) -> int:
 
     In parts, larger blocks need the filters less often, but all that is made of a block's tiles lies in memory.
     """
-    down, runs, run = task.tiles(m)
-    items, most = task.batch * down * runs, FEW
+    tiling, most = task.cover(m), FEW
     if part_count(task, m, FEW) > 1:
         most = max(FEW, min(MANY, ROOM // (FLOAT * (m + 2) ** 2 * (task.channels + task.filters))))
-    blocks = -(-items * run // most)
-    return min(items, -(-blocks // threads) * threads)
+    blocks = -(-tiling.tiles // most)
+    return min(tiling.items, -(-blocks // threads) * threads)
 
 
 @functools.lru_cache(maxsize=1024)
 def plan(task: Problem, threads: int, m: int, kept: bool) -> Plan:
     """The plan of a pass; `kept` filters are transformed already."""
-    down, runs, run = task.tiles(m)
-    items = task.batch * down * runs
-    by_filters = items * run <= TILES
-    blocks = -(-items * run // TILES) if by_filters else block_count(task, threads, m)
-    sizes, workspace = laid_out(task, m, (items, blocks), by_filters, kept, threads)
+    tiling = task.cover(m)
+    by_filters = tiling.tiles <= TILES
+    blocks = -(-tiling.tiles // TILES) if by_filters else block_count(task, threads, m)
+    sizes, workspace = laid_out(task, m, tiling, blocks, by_filters, kept, threads)
     return Plan(sizes, Program(steps(task, sizes, m, by_filters, kept), work(task, m)), workspace, by_filters)
 
 
 def laid_out(
-    task: Problem, m: int, split: tuple[int, int], by_filters: bool, kept: bool, threads: int
+    task: Problem, m: int, tiling: Cover, blocks: int, by_filters: bool, kept: bool, threads: int
 ) -> tuple[Layout, int]:
     """The loops' layout and the bytes of its workspace."""
     lanes, products, cache = machine.vectors().lanes(FLOAT), (m + 2) ** 2, machine.cache_bytes(2, 1 << 20)
-    size, (down, runs, run), (items, blocks) = FLOAT * lanes, task.tiles(m), split
-    slots = -(-(-(-items // blocks) * run) // 4) * 4
+    size, slots = FLOAT * lanes, slot_count(-(-tiling.items // blocks) * tiling.run)
     v_step = padded(slots * -(-task.channels // lanes) * size)
     depth = min(task.channels, DEPTH) if by_filters and not kept else task.channels
     u_step, all_filters = filter_sizes(task, m, depth)
-    m_step, pitch = padded(slots * 2 * size), padded((run * m + 2 + lanes) * size)
+    m_step, pitch = padded(slots * 2 * size), padded((tiling.run * m + 2 + lanes) * size)
     shared, own = task.groups * blocks * products * v_step, 0 if kept else products * u_step
     if not by_filters:
         shared, own = 0 if kept else all_filters, products * v_step
@@ -128,15 +123,16 @@ def laid_out(
     parts = 1 if by_filters else part_count(task, m, slots)
     m_block = products * m_step if parts > 1 else 0  # one after the other, or all in the same place
     strip = own + (filter_blocks * m_block or products * m_step)
-    bias = strip + max((m + 2) * pitch, STRIP * lanes * size)
+    scratch = max((m + 2) * pitch, STRIP * lanes * size)
+    bias = strip + scratch + products * size
     check = bias + size
     end = up(check + size, LINE)  # each thread begins on a cache line
     sizes = Layout(
         task.groups, task.channels, task.filters, *task.input_size, *task.output_size, *task.padding, task.turned,
-        run, runs, down, items, blocks, v_step, u_step, m_step,
+        *tiling, blocks, v_step, u_step, m_step,
         v_step if parts > 1 or (by_filters and (threads > 1 or products * v_step > cache // 4)) else 0,
         u_step if (kept or not by_filters) and (threads > 1 or all_filters > cache // 2) else 0,
-        slots, depth, pitch, shared, end, own, m_block, parts, strip, bias, check,
+        slots, depth, pitch, shared, end, own, m_block, parts, strip, scratch, bias, check,
     )  # fmt: skip
     return sizes, shared + threads * end
 
@@ -164,7 +160,7 @@ def filter_step(task: Problem, sizes: Layout, m: int) -> Any:
 @functools.lru_cache(maxsize=1024)
 def filters_plan(task: Problem, m: int, threads: int) -> tuple[Plan, int]:
     """The plan that only transforms the filters, and how many bytes they become."""
-    sizes, workspace = laid_out(task, m, (1, 1), False, True, threads)
+    sizes, workspace = laid_out(task, m, cover(1, (m, m), m), 1, False, True, threads)
     pairs = task.groups * task.filters * task.channels
     program = Program([filter_step(task, sizes, m)], pairs * (m + 2) ** 2)
     return Plan(sizes, program, workspace, False), filter_sizes(task, m, task.channels)[1]
@@ -172,8 +168,7 @@ def filters_plan(task: Problem, m: int, threads: int) -> tuple[Plan, int]:
 
 def work(task: Problem, m: int) -> int:
     """Products of transformed tiles and filters."""
-    down, runs, run = task.tiles(m)
-    return task.batch * down * runs * run * task.groups * task.channels * task.filters * (m + 2) ** 2
+    return task.cover(m).products(m) * task.groups * task.channels * task.filters
 
 
 # Cycles that one thread takes to transform a vector's tile of the input, of grad_output, of the output, and a vector's
@@ -187,11 +182,11 @@ def cost(geometry: Convolution, which: str, m: int = M, kept: bool = False) -> f
     """Cycles that one thread takes: for "forward", "input_grad" or "weight_grad"; `kept` filters cost nothing."""
     lanes = machine.vectors().lanes(FLOAT)
     task = problem(geometry, which == "input_grad")
-    down, runs, run = task.tiles(m)
-    tiles = task.batch * task.groups * down * runs * run
+    tiling = task.cover(m)
+    tiles = tiling.tiles * task.groups
     inner, outer = -(-task.channels // lanes), -(-task.filters // lanes)
     scale = (m + 2) ** 2 / 36
-    product = FLUSH * tiles * (m + 2) ** 2 * task.channels * outer / 2
+    product = FLUSH * tiling.products(m) * task.groups * task.channels * outer / 2
     if which == "weight_grad":
         sizes = winograd_gradient.parts_and_blocks(geometry)
         inputs = tiles * (INPUT * inner * sizes.o_blocks + GRAD * outer * sizes.c_blocks)

@@ -1,84 +1,20 @@
-"""The instructions of Winograd's convolution: transforms of tiles, transposes, and the product of what they make.
-
-An n x n tile of the input, n = m + r - 1, gives m x m outputs of an r x r filter as `A^T [(G g G^T) * (B^T d B)] A`:
-n * n products instead of (m * r)^2. A transform works on a grid of vectors whose lanes are channels, so that no lane
-idles whatever the image's size; the sum over channels makes of each of the n * n products a product of matrices.
-"""
+"""The instructions of Winograd's convolution around its transforms: transposes, and the product of what they make."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.backends.cpu.machine import LINE, vectors
-from fastconv.backends.cpu.vectors import I8, I64, READ, WRITE, Emit, Value, instruction
-from fastconv.typing import Array
+from fastconv.backends.cpu.machine import LINE
+from fastconv.backends.cpu.vectors import I8, I64, READ, Emit, Value, instruction
 
 FLOAT = 4  # bytes; float64 needs more accuracy than these transforms have
-OUTPUT, WEIGHT, INPUT = range(3)
-
-# Where the polynomials are evaluated: 0, then pairs +-p, and infinity, which goes without saying. For n = 6 these err 3
-# to 6 times less than 0, +-1, +-2.
-POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
 TAPS = 9
 FETCHED = 8  # lines of b that a step of a product fetches at most
 UNROLLED = 4  # steps of a product's sum; its depth is a multiple
-
-
-@functools.cache
-def matrices(m: int, r: int) -> tuple[Array, Array, Array]:
-    """A^T, G and B^T of m outputs and r taps, after Cook and Toom."""
-    points = np.array(POINTS[m + r - 1])
-    others = [np.delete(points, i) for i in range(len(points))]
-    scale = [np.prod(p - rest) for p, rest in zip(points, others, strict=True)]
-    output = np.vander(points, m, increasing=True).T
-    weight = np.vander(points, r, increasing=True) / np.array(scale)[:, None]
-    rows = [[*np.poly(rest)[::-1], 0.0] for rest in others] + [np.poly(points)[::-1]]
-    return np.c_[output, np.eye(m)[-1]], np.r_[weight, np.eye(r)[-1:]], np.array(rows)
-
-
-def product(e: Emit, matrix: Array, xs: Sequence[Value]) -> list[Value]:
-    """Matrix @ xs. A pair of points +-p shares the sum and the difference of its terms, or its even and odd part."""
-    rows, columns = matrix.shape
-    if rows < columns:  # A^T: columns j and j + 1 differ in the sign of the odd rows
-        pairs = range(1, columns - 1, 2)
-        sums, differences = (
-            [xs[0], *(combine(xs[j], xs[j + 1]) for j in pairs), xs[-1]] for combine in (e.b.fadd, e.b.fsub)
-        )
-        kept = [0, *pairs, columns - 1]
-        return [e.dot(list(matrix[i, kept]), differences if i % 2 else sums) for i in range(rows)]
-    found, odd = [e.dot(list(matrix[0]), xs)], np.arange(columns) % 2
-    for row in matrix[1:-1:2]:
-        u, v = e.dot(list(row * (1 - odd)), xs), e.dot(list(row * odd), xs)
-        found += [e.b.fadd(u, v), e.b.fsub(u, v)]
-    return [*found, e.dot(list(matrix[-1]), xs)]
-
-
-def both_sides(e: Emit, matrix: Array, source: Value, row: Value, column: Value) -> Iterator[list[Value]]:
-    """Matrix @ grid @ matrix^T of the grid of vectors at an address, with the bytes between rows and columns.
-
-    Each row is written when it is asked for: what all of them need does not fit the registers.
-    """
-    n, size = range(matrix.shape[0]), range(matrix.shape[1])
-    half = [product(e, matrix, [e.load(e.at(source, (r, row), (c, column))) for r in size]) for c in size]
-    return (product(e, matrix, [values[i] for values in half]) for i in n)
-
-
-@instruction(5)
-def transform(e, m, r, kind, source, row, column, target, to_row, to_column, ahead):  # type: ignore[no-untyped-def]
-    """One tile, from a grid of vectors at `source` to one at `target`; lines `ahead` are made ready for the next."""
-    near = kind == WEIGHT and vectors().few  # most often, and instructions count more, then
-    for i, values in enumerate(both_sides(e, matrices(m, r)[kind], source, row, column)):
-        for j, value in enumerate(values):
-            place = e.at(target, (i, to_row), (j, to_column))
-            e.store(value, place)
-            if not near:
-                e.fetch(e.pointer(e.at(place, ahead), I8), WRITE, 3)
 
 
 def fetch_lines(e: Emit, address: Value, distance: Value, size: int) -> None:
@@ -104,18 +40,6 @@ def fetch_square(e, purpose, address, pitch):  # type: ignore[no-untyped-def]
     """Bring the lines where rows of a square begin close to the processor, to READ or to WRITE."""
     for i in range(e.lanes):
         e.fetch(e.pointer(e.at(address, (i, pitch)), I8), purpose, 2)
-
-
-@instruction(4)
-def transform_to_output(e, m, r, bias, source, row, column, target, to_row, to_column, check):  # type: ignore[no-untyped-def]
-    """One tile of the output, with the vector at `bias` added; that at `check` becomes NaN where it is not finite."""
-    start, zeros = e.load(bias), e.load(check)
-    for i, values in enumerate(both_sides(e, matrices(m, r)[OUTPUT], source, row, column)):
-        for j, value in enumerate(values):
-            total = e.b.fadd(value, start)
-            zeros = e.fma(total, e.zero, zeros)
-            e.store(total, e.at(target, (i, to_row), (j, to_column)))
-    e.store(zeros, check)
 
 
 @instruction(2)
