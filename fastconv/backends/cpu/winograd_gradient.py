@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastconv.backends.cpu import machine, native
+from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.moves import flag_unless_finite
 from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.winograd_blocks import idle_loop, input_loop, padded, strip_loop
@@ -27,6 +28,7 @@ from fastconv.backends.cpu.winograd_slots import (
 from fastconv.backends.cpu.winograd_tiles import (
     FLOAT,
     TAPS,
+    UNROLLED,
     add_transposed,
     clear,
     fields,
@@ -286,7 +288,10 @@ def parts_and_blocks(geometry: Convolution) -> Blocks:
     c_block = even(geometry.in_channels // groups, BLOCK, lanes)
     o_block = even(geometry.out_channels // groups, BLOCK, 2 * lanes)
     c_blocks, o_blocks = -(-geometry.in_channels // groups // c_block), -(-geometry.out_channels // groups // o_block)
-    tiling = cover(geometry.batch, (geometry.output_size[0], geometry.output_size[1]), TILE)
+    height, width = geometry.output_size
+    tiling = cover(geometry.batch, (height, width), TILE)
+    if tiling.tiles <= UNROLLED:  # sums are over so many at least: lesser tiles are not worth their transforms
+        tiling = cover(geometry.batch, (up(height, TILE), up(width, TILE)), TILE)
     parts = max(1, min(tiling.items, -(-PARTS // (groups * c_blocks * o_blocks)), tiling.tiles // 48))
     return Blocks(tiling, parts, c_block, o_block, c_blocks, o_blocks)
 
