@@ -1,4 +1,4 @@
-"""Rows of taps that meet padding alone are left out: the sums are the same, and so is what is not finite."""
+"""Taps that meet padding alone, in rows or in pixels, are left out: sums are the same, and so is what is not finite."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,8 @@ from plan_passes import arrays
 
 import fastconv as fc
 from fastconv.backends.cpu import convolution as cpu
-from fastconv.backends.cpu import plans
+from fastconv.backends.cpu import left_out, plans
+from fastconv.backends.cpu.axes import Axis
 from fastconv.backends.reference import convolution as reference
 from fastconv.geometry import convolution
 
@@ -18,6 +19,8 @@ LAYERS = {
     "rows that see nothing": ((8, 24, 6, 9), (48, 24, 3, 3), 1, (5, 1)),
     "volumes": ((4, 16, 3, 6, 6), (32, 16, 3, 5, 5), 1, (1, 2, 2)),
     "groups": ((8, 48, 7, 7), (64, 24, 5, 5), 1, 2),
+    "pixels of rows": ((2, 64, 14, 14), (64, 64, 3, 3), 1, 1),
+    "two tiles in a row": ((1, 64, 12, 28), (32, 64, 3, 5), 1, (1, 2)),
 }
 
 
@@ -31,6 +34,27 @@ def layer(name):
 def test_these_layers_leave_rows_out(name):
     assert plans.planned(layer(name), False, 4, 1).finite_weights
     assert not plans.planned(layer(name), False, 4, 1, leaves_out=False).finite_weights
+
+
+def test_taps_are_told_apart_by_the_pixels_that_they_miss():
+    axis = Axis(14, 14, 1, (((0, -2), (1, -1), (2, 0), (3, 1)),))
+    assert_array_equal(left_out.kinds_of(axis, axis.phases[0]), [0, 0, 1, 2])
+    strided = Axis(14, 7, 2, (((0, -1), (1, 0), (2, 1)),))
+    assert_array_equal(left_out.kinds_of(strided, strided.phases[0]), [0, 1, 1])
+    narrow = Axis(1, 1, 1, (((0, -1), (1, 0), (2, 1)),))
+    assert_array_equal(left_out.kinds_of(narrow, narrow.phases[0]), [0, 1, 2])
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_row_of_tiles_sums_the_taps_that_see_a_pixel_in_it(rows):
+    high = Axis(5, 5, 1, (((0, -1), (1, 0), (2, 1)),))
+    shifts, kinds = np.tile([-1, -1, 0, 1], 3), np.repeat([0, 1, 2], 4)
+    found = left_out.ranges(high, rows, shifts, kinds, 3)
+    for top, row in enumerate(found):
+        for kind, (first, end) in enumerate(row):
+            seen = [any(0 <= top + i + shift < 5 for i in range(rows)) for shift in shifts]
+            wanted = [k for k in range(12) if kinds[k] == kind and seen[k]]
+            assert list(range(first, end)) == wanted
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

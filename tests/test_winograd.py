@@ -5,10 +5,12 @@ import pytest
 from guarded import Guard, tell
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from vector_widths import each_width, needs_guards, run_script
 
 from fastconv.backends.cpu import finite, winograd, winograd_plans
+from fastconv.backends.cpu.winograd_slots import cover
+from fastconv.backends.cpu.winograd_transforms import matrices
 from fastconv.backends.reference import convolution as reference
 from fastconv.geometry import convolution
 
@@ -76,6 +78,26 @@ def test_every_pass_is_the_reference(m, geometry):
 def test_one_thread_and_two_give_the_same_bits(m, geometry):
     for one, two in zip(all_passes(geometry, m, 1), all_passes(geometry, m, 2), strict=True):
         assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("side", "m", "r"), [(6, m, 3) for m in (1, 2, 3, 4)] + [(6, 3, r) for r in (1, 2, 3)] + [(4, 1, 3)]
+)
+def test_lesser_tiles_share_the_filters_of_whole_ones(side, m, r):
+    """A^T [(G g) * (B^T d)] is the correlation; taps have the first ones of the numbers that whole tiles' have."""
+    output, weight, values = matrices(side, m, r)
+    taps, data = np.arange(1.0, r + 1) ** 2, np.cos(np.arange(m + r - 1))
+    assert_allclose(output @ (weight @ taps * (values @ data)), np.correlate(data, taps), rtol=1e-13, atol=1e-13)
+    if r == 3:
+        assert_array_equal(weight, matrices(side, side - 2, 3)[1][: m + 2])
+    if m == 3:
+        assert_array_equal(output, matrices(side, 3, side - 2)[0][:, : r + 2])
+
+
+def test_lesser_tiles_have_fewer_products():
+    assert cover(1, (14, 14), 4).products(4) == (3 * 6 + 4) ** 2
+    assert cover(2, (12, 13), 4).products(4) == 2 * 3 * 6 * (3 * 6 + 3)
+    assert cover(1, (4, 4 * 60 - 1), 4).products(4) == 6 * 6 * 60  # a row in several runs has whole ones alone
 
 
 # More tiles than a block holds, several runs in a row, more channels and filters than a block, many parts.

@@ -184,7 +184,9 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
         filter_pitch, row_pitch = word(job, s.FILTER_PITCH), word(job, s.ROW_PITCH)
         scratch = word(job, s.STRIP) + word(plan, s.SCRATCH)
         number = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)
-        pitch, cut = word(plan, s.STRIP_ROW), word(plan, s.CUT)
+        pitch, cut, kinds = word(plan, s.STRIP_ROW), word(plan, s.CUT), word(plan, s.KINDS)
+        before = word(job, s.COLUMN)
+        behind = word(plan, s.COLUMNS) - before - columns
         across = (wide + columns - 1) // columns
         sums_pitch = across * columns * spread
         tiles = (high + rows - 1) // rows * across
@@ -200,11 +202,10 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
                 sums, ahead = scratch, weights + (1 + begin + cut) * pixel
                 for top in range(0, high, rows):
                     i = min(top, high - rows)
-                    first, end = begin, min(begin + cut, taps)
-                    if ranges:
-                        place = ranges + 16 * (word(job, s.ROW) + i)
-                        first, end = max(first, word(place, 0)), min(end, word(place, 1))
-                    own, slot, target = weights + (1 + first) * pixel, sums + phase * pixel, y + i * row_pitch
+                    own = ranges + word(plan, s.RANGES) * (word(job, s.ROW) + i)
+                    slot, target, first, end = sums + phase * pixel, y + i * row_pitch, begin, begin + cut
+                    if kinds == 1:
+                        first, end = max(first, word(own, 0)), min(end, word(own, 1))
                     for left in range(0, wide, columns):
                         j = min(left, wide - columns)
                         x = source + i * pitch + j * item
@@ -215,7 +216,8 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
                         for r in range(rows if last else 0):
                             will_store(item, lanes, target + r * row_pitch + j * phases * item, filter_pitch, valid)
                         filters_tile(
-                            item, lanes, rows, columns, vectors, x, pitch, places + 16 * first, end - first, own,
+                            item, lanes, rows, columns, vectors, x, pitch, places, own, kinds, first, end,
+                            kinds > 1 and before + j == 0, kinds > 1 and j == behind, weights + pixel,
                             start, start_row, start_step, out, sums_pitch, spread,
                         )  # fmt: skip
                         slot += columns * spread

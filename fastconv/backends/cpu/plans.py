@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cpu import direct, machine
+from fastconv.backends.cpu import direct, left_out, machine
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.layout import Strip, greatest, up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes
@@ -86,7 +86,10 @@ class Layout:
         self.tasks = repeats * self.row_blocks * self.column_blocks * self.shares // self.run
         self.rows = greatest(sum_.axes[1].count, tile.rows, self.row_blocks)
         self.columns = greatest(sum_.axes[2].count, tile.columns, self.column_blocks)
-        self.by_rows = leaves_out and tile.kind == "filters" and self.left_out > self.checked
+        self.by_rows = leaves_out and tile.kind == "filters"
+        self.by_rows &= self.cycles * left_out.part_of_rows(sum_, tile) > self.checked
+        # With few registers the sums that are left would wait for each other.
+        self.kinds = left_out.kinds(sum_, tile) if self.by_rows and not machine.vectors().few else 1
 
     def strip(self, rows: int, columns: int) -> Strip:
         """The strip of a block."""
@@ -190,26 +193,9 @@ class Layout:
         return first if self.tile.kind == "pixels" and several and smallest <= first else second
 
     @property
-    def left_out(self) -> float:
-        """Cycles of taps whose whole row meets padding in all rows of a tile."""
-        high, rows = self.sum.axes[1], self.tile.rows
-        shifts = [shift for phase in high.phases for _, shift in phase]
-        tops = [min(top, high.count - rows) * high.step for top in range(0, high.count, rows)]
-        seen = sum(-(rows - 1) * high.step <= top + shift < high.source for top in tops for shift in shifts)
-        return self.cycles * (1 - seen / max(1, len(tops) * len(shifts)))
-
-    @property
     def checked(self) -> float:
         """Cycles of looking at all weights."""
         return CHECKED * self.sum.groups * self.sum.weights / self.sum.item
-
-    def rows_of(self, shifts: Array) -> Array:
-        """From which tap to which one each row of tiles sums, of taps in the order of their rows' shifts."""
-        high, rows = self.sum.axes[1], self.tile.rows
-        tops = np.arange(high.count) * high.step
-        begin, end = -tops - (rows - 1) * high.step, high.source - tops
-        places = [np.searchsorted(shifts, bound) for bound in (begin, end)]
-        return np.ascontiguousarray(np.stack(places, 1), np.int64)
 
     def tables(self) -> tuple[Array, list[Array]]:
         """The table of phases, and those that it refers to."""
@@ -235,15 +221,17 @@ class Layout:
                 places, np.int64
             )
             table[..., 1] = numbers * self.sum.channel_step + np.array(taps, np.int64)
-            count, some = table.size // 2, 0
+            count = table.size // 2
             order = np.arange(count)
+            ranges = np.array([[0, count]], np.int64)
             if self.by_rows:
-                order = np.argsort(np.tile(shifts, (self.sum.channels, 1)), axis=None, kind="stable")
+                kinds = np.resize(left_out.kinds_of(wide, phase[2]), count) * (self.kinds > 1)
+                rights = np.tile(shifts, self.sum.channels)
+                order = np.lexsort((rights, kinds))
                 table = table.reshape(-1, 2)[order]
-                found.append(self.rows_of(np.sort(np.repeat(shifts, self.sum.channels))))
-                some = found[-1].ctypes.data
-            found.append(np.ascontiguousarray(table))
-            rows.append((count, found[-1].ctypes.data, offset, some))
+                ranges = left_out.ranges(high, self.tile.rows, rights[order], kinds[order], self.kinds)
+            found += [ranges, np.ascontiguousarray(table)]
+            rows.append((count, found[-1].ctypes.data, offset, ranges.ctypes.data))
             among = np.tile(np.array(taps, np.int64) // item, self.sum.channels)[order]
             self.packed[np.repeat(numbers, len(taps))[order], among] = offset + np.arange(1, count + 1) * width
             offset += (count + 1) * width
@@ -291,6 +279,8 @@ class Layout:
             s.ALL_PHASES: prod(self.phases),
             s.BUFFERED: int(self.buffered),
             s.PHASE_TABLE: phases.ctypes.data,
+            s.KINDS: self.kinds,
+            s.RANGES: 16 * self.kinds * self.by_rows,
             s.PANEL_BYTES: self.panel_bytes,
             s.FILTER_STEP: sum_.filter_step,
             s.GROUP_WEIGHTS: sum_.group_step,

@@ -39,7 +39,10 @@ TILE_ROWS, TILE_COLUMNS = 62, 63
 RUN = 64
 # Taps that a panel of filters sums at a time.
 CUT = 65
-PLACES = 66
+# Kinds of taps: one; or three, of which the first meets padding in a row's first pixel, and the last in its last one.
+# Bytes of a row's ranges of taps, 0 where all rows share them.
+KINDS, RANGES = 66, 67
+PLACES = 68
 # A call's own addresses.
 X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 

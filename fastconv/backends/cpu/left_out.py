@@ -1,0 +1,53 @@
+"""Which taps of a sum meet padding alone: in all pixels of a tile, or in the first or last one of its rows.
+
+The former are not summed, the latter without that pixel. So a tile's taps are in the order of their kinds, and of each
+kind in that of their rows, and what a row of tiles sums is a range of each kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from fastconv.backends.cpu.axes import Axis
+from fastconv.backends.cpu.tile_choice import BRANCH, Sum, Tile
+from fastconv.typing import Array
+
+KINDS = 3  # taps that meet padding in the first pixel of a row, in neither or both, in the last one
+
+
+def part_of_rows(sum_: Sum, tile: Tile) -> float:
+    """The part of all taps whose whole row meets padding in all rows of a tile."""
+    high, rows = sum_.axes[1], tile.rows
+    shifts = [shift for phase in high.phases for _, shift in phase]
+    tops = [min(top, high.count - rows) * high.step for top in range(0, high.count, rows)]
+    seen = sum(-(rows - 1) * high.step <= top + shift < high.source for top in tops for shift in shifts)
+    return 1 - seen / max(1, len(tops) * len(shifts))
+
+
+def kinds(sum_: Sum, tile: Tile) -> int:
+    """KINDS if to leave out pixels saves more than it takes to tell taps apart, else 1."""
+    wide = sum_.axes[2]
+    edges = sum((kinds_of(wide, phase) != 1).mean() for phase in wide.phases if phase) / len(wide.phases)
+    saved = edges * sum_.taps * tile.rows * tile.vectors / 2
+    return KINDS if saved > 2 * BRANCH * -(-wide.count // tile.columns) else 1
+
+
+def kinds_of(wide: Axis, phase: Sequence[tuple[int, int]]) -> Array:
+    """The kind of each tap of a phase along the rows."""
+    shifts = np.array([shift for _, shift in phase], np.int64)
+    return 1 - (shifts < 0) + ((wide.count - 1) * wide.step + shifts >= wide.source)
+
+
+def ranges(high: Axis, rows: int, shifts: Array, kinds: Array, count: int) -> Array:
+    """From which tap to which one each row of tiles of so many rows sums, of each kind.
+
+    Taps are in the order of their kinds, and of each in that of their rows' shifts.
+    """
+    tops = np.arange(high.count) * high.step
+    bounds = -tops - (rows - 1) * high.step, high.source - tops
+    parts = [(first, shifts[first:last]) for first, last in pairwise(np.searchsorted(kinds, range(count + 1)))]
+    places = [[first + np.searchsorted(part, bound) for bound in bounds] for first, part in parts]
+    return np.ascontiguousarray(np.transpose(places, (2, 0, 1)), np.int64)
