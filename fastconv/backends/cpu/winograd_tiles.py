@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from numba import types
@@ -156,6 +156,19 @@ def sum_parts(e, source, distance, parts, count, target):  # type: ignore[no-unt
     e.masked_store(total[0], mask, target)
 
 
+def by_number(e: Emit, numbers: Iterable[int], number: Value, write: Callable[[int], None]) -> None:
+    """The code of `write` for each of these numbers, of which one is given; none if it is another."""
+    done = e.b.append_basic_block("done")
+    choice = e.b.switch(number, done)
+    for case in numbers:
+        block = e.b.append_basic_block(f"case{case}")
+        choice.add_case(I64(case), block)
+        e.b.position_at_end(block)
+        write(case)
+        e.b.branch(done)
+    e.b.position_at_end(done)
+
+
 @instruction(6)
 def multiply_add(e, most, vectors, step, along, rows, a, chunk, b, depth, c, add, a_next, b_next, lines):  # type: ignore[no-untyped-def]
     """c[i, :] (+)= sum over k of a[k // lanes * chunk + k % lanes * along + i * step] * b[k, :], i < rows.
@@ -165,15 +178,11 @@ def multiply_add(e, most, vectors, step, along, rows, a, chunk, b, depth, c, add
     a's rows are side by side, what lies `a_next` after a, unless that is 0, and what lies `b_next` after b: `lines` of
     it, a power of two up to FETCHED or none, with each step of UNROLLED.
     """
-    done = e.b.append_basic_block("done")
-    choice = e.b.switch(rows, done)
-    for count in range(2, most + 1, 2):
-        block = e.b.append_basic_block(f"rows{count}")
-        choice.add_case(I64(count), block)
-        e.b.position_at_end(block)
+
+    def write(count: int) -> None:
         register_tile(e, (count, vectors), (step, along), (a, chunk, b, depth, c, add), (a_next, b_next, lines))
-        e.b.branch(done)
-    e.b.position_at_end(done)
+
+    by_number(e, range(2, most + 1, 2), rows, write)
 
 
 def register_tile(

@@ -10,15 +10,15 @@ A transform of a tile is one of its lines in one direction, and then in the othe
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastconv.backends.cpu.machine import vectors
-from fastconv.backends.cpu.vectors import I8, I64, WRITE, Emit, Value, instruction
+from fastconv.backends.cpu.vectors import I8, WRITE, Emit, Value, instruction
 from fastconv.backends.cpu.winograd_slots import loop
-from fastconv.backends.cpu.winograd_tiles import FLOAT
+from fastconv.backends.cpu.winograd_tiles import FLOAT, by_number
 from fastconv.typing import Array
 
 OUTPUT, WEIGHT, INPUT = range(3)
@@ -111,19 +111,6 @@ def store(e: Emit, value: Value, place: Value, far: bool) -> None:
         e.fetch(e.pointer(e.at(place, e.item * e.lanes), I8), WRITE, 3)
 
 
-def by_size(e: Emit, most: int, size: Value, write: Callable[[int], None]) -> None:
-    """The code of `write` for each size up to the greatest one."""
-    done = e.b.append_basic_block("done")
-    choice = e.b.switch(size, done)
-    for number in range(1, most + 1):
-        block = e.b.append_basic_block(f"size{number}")
-        choice.add_case(I64(number), block)
-        e.b.position_at_end(block)
-        write(number)
-        e.b.branch(done)
-    e.b.position_at_end(done)
-
-
 @instruction(5)
 def transform_lines(e, m, kind, far, size, count, source, step, further, target, to_step, to_further):  # type: ignore[no-untyped-def]
     """B^T d of so many lines of a tile with `size` outputs, G g of `size` numbers, or A^T d to `size` outputs.
@@ -143,7 +130,7 @@ def transform_lines(e, m, kind, far, size, count, source, step, further, target,
 
         e.loop(count, [], line)
 
-    by_size(e, m, size, write)
+    by_number(e, range(1, m + 1), size, write)
 
 
 @instruction(3)
@@ -165,7 +152,7 @@ def finish_lines(e, m, size, count, place, step, further, bias, check):  # type:
 
         e.store(e.loop(count, [zeros], line)[0], check)
 
-    by_size(e, m, size, write)
+    by_number(e, range(1, m + 1), size, write)
 
 
 @functools.cache
