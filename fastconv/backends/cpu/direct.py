@@ -13,11 +13,12 @@ from numba import njit
 
 from fastconv.backends.cpu import machine
 from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.filters_tile import filters_tile
 from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import copy_lanes, flag_unless_finite, gather, will_pass, will_store
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.strips import join_for
-from fastconv.backends.cpu.tiles import filters_tile, pixels_tile
+from fastconv.backends.cpu.tiles import pixels_tile
 from fastconv.backends.cpu.turns import store_some_turned, store_turned, turning
 
 
@@ -185,12 +186,10 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
         scratch = word(job, s.STRIP) + word(plan, s.SCRATCH)
         number = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)
         pitch, cut, kinds = word(plan, s.STRIP_ROW), word(plan, s.CUT), word(plan, s.KINDS)
-        before = word(job, s.COLUMN)
-        behind = word(plan, s.COLUMNS) - before - columns
+        before, behind = word(job, s.COLUMN), word(plan, s.COLUMNS) - word(job, s.COLUMN) - columns
         across = (wide + columns - 1) // columns
         sums_pitch = across * columns * spread
-        tiles = (high + rows - 1) // rows * across
-        some = cut * pixel // LINE // tiles + 1 if fetches else 0  # lines for each tile
+        some = cut * pixel // LINE // ((high + rows - 1) // rows * across) + 1 if fetches else 0  # lines for each tile
         for phase in range(phases):
             table = word(plan, s.PHASE_TABLE) + 32 * (word(job, s.PHASE) + phase)
             taps, places, part, ranges = word(table, 0), word(table, 1), word(table, 2), word(table, 3)
