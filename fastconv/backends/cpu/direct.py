@@ -13,6 +13,7 @@ from numba import njit
 
 from fastconv.backends.cpu import machine
 from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.coming_lines import coming_lines, expect
 from fastconv.backends.cpu.filters_tile import filters_tile
 from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import copy_lanes, flag_unless_finite, gather, will_pass, will_store
@@ -93,9 +94,8 @@ def task_of(plan, task):  # type: ignore[no-untyped-def]
 @njit
 def source_of(item, plan, arrays, image_group, depth, row, column):  # type: ignore[no-untyped-def]
     """Where the source of a block begins, without its padding."""
-    line = depth * word(plan, s.STEPS) * word(plan, s.SOURCE + 1) + row * word(plan, s.STEPS + 1)
-    place = line * word(plan, s.SOURCE + 2) + column * word(plan, s.STEPS + 2)
-    return word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES) + place * item
+    place = s.source_place(item, plan, depth, row, column)
+    return word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES) + place
 
 
 @cache
@@ -114,6 +114,7 @@ def direct_body(item: int, lanes: int) -> Any:
         set_word(job, s.STRIP, strip)
         set_word(job, s.FILTER_PITCH, word(plan, s.FILTER_BYTES))
         set_word(job, s.ROW_PITCH, word(plan, s.PHASES + 1) * word(plan, s.TARGET + 2) * item)
+        channels = word(plan, s.RUN) * word(plan, s.CHANNELS)
         for task in range(first, end):
             share, row, rows, column, columns, depth, image_group = task_of(plan, task)
             if word(plan, s.IN_PLACE):
@@ -122,8 +123,12 @@ def direct_body(item: int, lanes: int) -> Any:
                 source = strip
                 if task == first or share == 0:
                     image = word(arrays, s.X) + image_group * word(plan, s.CHANNELS) * word(plan, s.CHANNEL_BYTES)
-                    channels = word(plan, s.RUN) * word(plan, s.CHANNELS)
                     s.fill_strip(plan, job, image, channels, depth, row, rows, column, columns)
+            if word(plan, s.COMING_LINES):
+                follows = task + 1 < end and share + 1 == shares
+                _, coming_row, coming_rows, coming_column, _, coming_depth, coming_image = task_of(plan, task + 1)
+                coming = source_of(item, plan, arrays, coming_image, coming_depth, coming_row, coming_column)
+                expect(item, plan, job, coming if follows else 0, channels, coming_rows)
             set_word(job, s.HIGH, rows)
             set_word(job, s.WIDE, columns)
             for number in range(share * panels // shares, (share + 1) * panels // shares):
@@ -166,11 +171,12 @@ def store_rows_for(item: int, lanes: int, vectors: int) -> Any:
 
 
 @cache
-def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) -> Any:
+def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int, looks_ahead: int = 0) -> Any:
     """A panel of filters over a block, filters in the lanes, from packed weights; of the phases that share a row.
 
     Taps are summed in cuts, whose weights stay in the first cache while all tiles of the block meet them. The sums of a
-    row of tiles, of all phases, come to lie side by side, and are turned when the last ones are there.
+    row of tiles, of all phases, come to lie side by side, and are turned when the last ones are there. One that looks
+    ahead fetches the next strip's source.
     """
     pixel = vectors * lanes * item
     store_rows = store_rows_for(item, lanes, vectors)
@@ -212,12 +218,13 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int) 
                         out = sums + phase * pixel + j * spread if done else slot  # the last tile's lie apart till then
                         will_pass(item, lanes, ahead, some)
                         ahead += some * LINE
+                        coming = coming_lines(plan, job, end - first) if looks_ahead else (0, 0, 0)
                         for r in range(rows if last else 0):
                             will_store(item, lanes, target + r * row_pitch + j * phases * item, filter_pitch, valid)
                         filters_tile(
-                            item, lanes, rows, columns, vectors, x, pitch, places, own, kinds, first, end,
+                            item, lanes, rows, columns, vectors, looks_ahead, x, pitch, places, own, kinds, first, end,
                             kinds > 1 and before + j == 0, kinds > 1 and j == behind, weights + pixel,
-                            start, start_row, start_step, out, sums_pitch, spread,
+                            start, start_row, start_step, out, sums_pitch, spread, coming[0], coming[1], coming[2],
                         )  # fmt: skip
                         slot += columns * spread
                     if last:

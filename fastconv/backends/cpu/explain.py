@@ -99,7 +99,7 @@ def direct_plan(geometry: Convolution, which: str, item: int, count: int) -> dic
     scale = found.program.work / tile.cycles
     return {
         "tile": f"{tile.filters} filters x {tile.rows} x {tile.columns} pixels, {tile.kind} in the vectors' lanes",
-        "blocks": f"{rows} x {columns} of pixels x {shares} of the filters, which are {panels} tiles",
+        "blocks": f"{rows} x {columns} of pixels x {shares} of the filters, which are {panels} tiles" + ahead(found),
         "tasks": found.tasks,
         "threads": found.threads,
         "workspace": found.workspace,
@@ -140,6 +140,11 @@ def depthwise_plan(found: depthwise_plans.Plan, useful: float) -> dict[str, Any]
     }
 
 
+def ahead(found: Any) -> str:
+    """What to say of a plan's next block."""
+    return ", the next one's input fetched ahead" if found.looks_ahead else ""
+
+
 def weight_plan(found: weight_plans.WeightPlan, lanes: int) -> dict[str, Any]:
     """That of the direct algorithm's weight gradient."""
     form = found.form
@@ -147,7 +152,7 @@ def weight_plan(found: weight_plans.WeightPlan, lanes: int) -> dict[str, Any]:
     tile += f" x {form.filters} filters" if form.kind == "pixels" else ""
     return {
         "tile": f"{tile}, {form.kind} in the vectors' lanes",
-        "blocks": f"{found.chunks} of images x {found.parts} of channels x {found.panels} of filters",
+        "blocks": f"{found.chunks} of images x {found.parts} of channels x {found.panels} of filters" + ahead(found),
         "tasks": found.tasks,
         "threads": found.threads,
         "workspace": found.workspace,

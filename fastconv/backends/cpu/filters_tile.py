@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from fastconv.backends.cpu import machine
+from fastconv.backends.cpu.coming_lines import fetch_line
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 TIMES = 4  # how many steps of a sum are written one behind the other, where a step is short
 WIDE = 6  # pixels across of a tile whose step takes long enough for the next row's to come
 
 
-@instruction(5)
+@instruction(6)
 def filters_tile(
     e: Emit,
     rows: int,
     columns: int,
     vectors: int,
+    looks_ahead: int,
     x: Value,
     row_pitch: Value,
     table: Value,
@@ -33,6 +35,9 @@ def filters_tile(
     out: Value,
     out_row: Value,
     out_step: Value,
+    coming: Value,
+    coming_last: Value,
+    coming_step: Value,
 ) -> None:
     """out[i, j, :] = start[i, j, :] + sum over k of x[i * row_pitch + table[k, 0] + j] * weights[k].
 
@@ -41,7 +46,8 @@ def filters_tile(
     tile is `left`; the last one's in the last pixel, if it is `right`.
 
     `weights` has `vectors` vectors of filters for each k; so have the pixels of `out` and `start`, from one row and one
-    pixel to the next so many bytes, 0 for a bias.
+    pixel to the next so many bytes, 0 for a bias. Where it `looks_ahead` each tap fetches a line, from `coming` to
+    `coming_last`.
     """
     width, shape = e.lanes * e.item, (rows, columns, vectors)
     bases = [e.at(x, (i, row_pitch)) for i in range(rows)]
@@ -52,11 +58,13 @@ def filters_tile(
         places, own = e.at(table, (16, low)), e.at(weights, (vectors * width, low))
 
         def step(k: Value, carried: list[Value]) -> list[Value]:
-            weights, *sums = carried
+            weights, line, *sums = carried
             offset = e.word(places, e.b.mul(k, e.long(2)))
             filters = [e.load(weights, v * width) for v in range(vectors)]
             if fetches:
                 e.will_load(e.at(bases[-1], row_pitch), offset)
+            if looks_ahead:
+                line = fetch_line(e, line, coming_last, coming_step)
             for i, base in enumerate(bases):
                 place = e.at(base, offset)
                 for j in pixels:
@@ -64,9 +72,9 @@ def filters_tile(
                     for v in range(vectors):
                         n = (i * columns + j) * vectors + v
                         sums[n] = e.fma(pixel, filters[v], sums[n])
-            return [e.at(weights, vectors * width), *sums]
+            return [e.at(weights, vectors * width), line, *sums]
 
-        return e.loop(e.b.sub(high, low), [own, *sums], step, TIMES if few else 1)[1:]
+        return e.loop(e.b.sub(high, low), [own, coming, *sums], step, TIMES if few else 1)[2:]
 
     begin = [e.load(*place) for place in tile_places(e, shape, start, start_row, start_step)]
     if few:

@@ -90,3 +90,10 @@ class Strip:
             values |= {s.MARGINS + axis: a.margin, s.RESIDUES + axis: len(a.residues)}
             values |= {s.RESIDUE_TABLES + axis: self.residues[axis].ctypes.data}
         return values
+
+    def coming_words(self, wanted: bool) -> dict[int, int]:
+        """A plan's words on the lines of a strip's source, if they are to be fetched ahead."""
+        _, high, wide = self.axes
+        row, sampled = wide.source * self.item, len(high.residues) == 1
+        lines = up(self.columns * wide.step * self.item, LINE) // LINE
+        return {s.COMING_LINES: lines if wanted else 0, s.COMING_ROW: row * high.step if sampled else row}

@@ -30,6 +30,7 @@ TASK = 2000.0  # cycles of a task
 COPY = 0.5  # cycles to copy a number into a strip
 FOREIGN = 1.0  # cycles to read a packed weight, of which other threads packed most
 CHECKED = 0.3  # cycles to look at a weight that padding must not meet
+FAR = 16 << 20  # bytes of a source that is read from memory, where the last cache's size is not known
 STRIP = 3 << 18  # bytes that a task may go through again and again, even if the second cache is hardly larger
 SMALL = 45_000.0  # cycles of a whole call below which one thread does it
 
@@ -47,6 +48,7 @@ class Plan:
     in_place: bool
     finite_weights: bool  # whether it must not be used for others; the workspace begins with what was found
     neighbours: int  # images of a task, or groups where there are several
+    looks_ahead: bool  # whether tiles fetch the next task's source
     copied: int  # numbers that all tasks copy into their strips
     no_bias: Array
     program: Program
@@ -76,7 +78,9 @@ class Layout:
         self.buffered = prod(self.phases) > 1 and tile.kind == "pixels"
         self.panels = -(-sum_.filters // tile.filters)
         self.inside = all(a.inside for a in sum_.axes)
+        self.far = self.from_afar()
         self.in_place = self.inside and sum_.axes[2].step == 1 and (sum_.filters < COPIED or self.together)
+        self.looks_ahead = self.far and not self.in_place
         self.heavy = sum_.weights > sum_.channels * self.source_channel  # then a share has less to move than a block
         repeats = sum_.images * sum_.groups * sum_.axes[0].count
         self.cycles = tile.cycles * sum_.images * sum_.groups * prod(self.phases) * sum_.axes[0].count
@@ -187,10 +191,18 @@ class Layout:
         first, second = cache_bytes(1, 1 << 15) * 5 // 8, max(behind * 3 // 8, min(least, 2 * behind))
         small = 8 * self.sum.weights <= behind
         if prod(self.sum.kernel) == 1 and self.tile.kind == "filters" and small:
-            second //= 2
+            second //= 6 if self.far else 2  # the next strip's source is there as well
         smallest = self.footprint(self.tile.rows, self.tile.columns)
         several = self.panels > 1 and prod(self.sum.kernel) > 1
         return first if self.tile.kind == "pixels" and several and smallest <= first else second
+
+    def from_afar(self) -> bool:
+        """Whether the source comes from memory, and line by line, as the processor does not expect."""
+        deep, high, wide = self.sum.axes
+        size = self.sum.images * self.sum.groups * self.sum.channels * self.source_channel
+        sampled = max(high.step, wide.step) > 1 and deep.shifts == [0]
+        near = cache_bytes(3, 2 * FAR) // 2
+        return self.tile.kind == "filters" and not machine.vectors().few and sampled and size > near
 
     @property
     def checked(self) -> float:
@@ -291,7 +303,7 @@ class Layout:
             s.PANEL_FILTERS: tile.filters,
             s.FILL_CODE: code(s.fill_body(item, self.lanes)),
         }
-        values |= strip.words()
+        values |= strip.words() | strip.coming_words(self.looks_ahead)
         for axis, a in enumerate(sum_.axes):
             values |= {s.DEPTHS + axis: a.count, s.TARGET + axis: a.target, s.PHASES + axis: self.phases[axis]}
         if self.in_place:
@@ -354,6 +366,7 @@ class Layout:
             in_place=self.in_place,
             finite_weights=careful,
             neighbours=self.run,
+            looks_ahead=self.looks_ahead,
             copied=0 if self.in_place else self.tasks * self.run * strip.channel * sum_.channels // item,
             no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
             program=Program(steps, int(self.cycles)),
@@ -364,7 +377,7 @@ class Layout:
         """The body with the tile."""
         item, tile = self.sum.item, self.tile
         if tile.kind == "filters":
-            return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors)
+            return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors, int(self.looks_ahead))
         return direct.pixels_panel(item, self.lanes, tile.filters, tile.rows, tile.vectors)
 
     def check(self) -> tuple[Any, list[int], int, int]:

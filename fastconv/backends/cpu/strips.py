@@ -42,7 +42,9 @@ CUT = 65
 # Kinds of taps: one; or three, of which the first meets padding in a row's first pixel, and the last in its last one.
 # Bytes of a row's ranges of taps, 0 where all rows share them.
 KINDS, RANGES = 66, 67
-PLACES = 68
+# Of a next strip's source, which is fetched ahead: lines of a row, 0 where nothing is, and bytes from row to row.
+COMING_LINES, COMING_ROW = 68, 69
+PLACES = 70
 # A call's own addresses.
 X, WEIGHT, BIAS, Y, WORKSPACE, FLAG = range(6)
 
@@ -52,6 +54,8 @@ FROM, OF_CHANNELS, DEPTH, ROW, HIGH, COLUMN, WIDE, STRIP = range(8)
 GROUP, NUMBER, PHASE, VALID, PIXELS, RESULT, FILTER_PITCH, ROW_PITCH = range(8, 16)
 # Of the output, how many rows from RESULT on, ROW_PITCH apart, and neighbouring pixels are there.
 LINES, ACROSS = range(16, 18)
+# Of the next strip, what is fetched next: a line of the first channel, from which channel on, of how many; lines left.
+COMING, COMING_CHANNEL, COMING_CHANNELS, COMING_LEFT = range(18, 22)
 JOB_ARRAYS = 192  # where the call's addresses stand again, with a workspace of the thread's own
 JOB_BYTES = 256
 
@@ -155,6 +159,13 @@ def fill_body(item: int, lanes: int) -> Any:
             )
 
     return fill
+
+
+@njit
+def source_place(item, plan, depth, row, column):  # type: ignore[no-untyped-def]
+    """Bytes from an image's first pixel to the one that an output pixel meets without padding."""
+    line = depth * word(plan, STEPS) * word(plan, SOURCE + 1) + row * word(plan, STEPS + 1)
+    return (line * word(plan, SOURCE + 2) + column * word(plan, STEPS + 2)) * item
 
 
 @njit

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastconv.backends.cpu.coming_lines import fetch_line
 from fastconv.backends.cpu.vectors import Emit, Value, instruction
 
 AHEAD = 8  # rows of a product that are fetched before they are loaded
@@ -85,12 +86,13 @@ def pixels_tile(
             e.masked_store(next(sums), mask, place, (vectors - 1) * width)
 
 
-@instruction(5)
+@instruction(6)
 def taps_tile(
     e: Emit,
     starts: int,
     columns: int,
     vectors: int,
+    looks_ahead: int,
     x: Value,
     table: Value,
     row_pitch: Value,
@@ -99,11 +101,15 @@ def taps_tile(
     pixels: Value,
     valid: Value,
     sums: Value,
+    coming: Value,
+    coming_last: Value,
+    coming_step: Value,
 ) -> None:
     """sums[a, b, :] += sum over i, q of x[table[a] + i * row_pitch + q + b] * grads[i, q, :].
 
     `grads` is (rows, pixels, vectors, lanes), `sums` (starts, columns, vectors, lanes). Of the starts only `valid` are
-    there; the others repeat the last one, and their sums mean nothing.
+    there; the others repeat the last one, and their sums mean nothing. Where it `looks_ahead` each pixel fetches a
+    line, from `coming` to `coming_last`.
     """
     width = e.lanes * e.item
     limit = e.b.sub(valid, e.long(1))
@@ -111,25 +117,27 @@ def taps_tile(
     count = starts * columns * vectors
 
     def row(i: Value, carried: list[Value]) -> list[Value]:
-        grad, *totals = carried
+        grad, line, *totals = carried
         shift = e.b.mul(i, row_pitch)
         lines = [e.at(base, shift) for base in bases]
 
         def pixel(q: Value, inner: list[Value]) -> list[Value]:
-            grad, *totals = inner
+            grad, line, *totals = inner
+            if looks_ahead:
+                line = fetch_line(e, line, coming_last, coming_step)
             found = [e.load(grad, v * width) for v in range(vectors)]
             place = e.b.mul(q, e.long(e.item))
             following: list[Value] = []
-            for line in lines:
+            for pixels_ in lines:
                 for b in range(columns):
-                    number = e.splat(e.number_at(line, place, b * e.item))
+                    number = e.splat(e.number_at(pixels_, place, b * e.item))
                     for v in range(vectors):
                         following.append(e.fma(number, found[v], totals[len(following)]))
-            return [e.at(grad, vectors * width), *following]
+            return [e.at(grad, vectors * width), line, *following]
 
-        return e.loop(pixels, [grad, *totals], pixel)
+        return e.loop(pixels, [grad, line, *totals], pixel)
 
-    _, *totals = e.loop(rows, [grads, *[e.zero] * count], row)
+    _, _, *totals = e.loop(rows, [grads, coming, *[e.zero] * count], row)
     for place, total in enumerate(totals):
         e.store(e.b.fadd(e.load(sums, place * width), total), sums, place * width)
 

@@ -19,6 +19,7 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.coming_lines import coming_lines, expect
 from fastconv.backends.cpu.moves import add_vectors, clear_numbers, total_of
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.tiles import dots_tile, taps_tile
@@ -44,13 +45,29 @@ def even_part(part, parts, count):  # type: ignore[no-untyped-def]
 
 
 @njit
-def strip_of(plan, arrays, job, group, channel, channels, index):  # type: ignore[no-untyped-def]
-    """The strip of a block of pixels, filled or in place; its image, rows and columns, and its first pixel's place."""
+def block_of(plan, index):  # type: ignore[no-untyped-def]
+    """Where a block of pixels begins and ends: rows and columns; its depth and image."""
     blocks, across, depths = word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS), word(plan, s.DEPTHS)
     row, row_end = even_part(index % blocks, blocks, word(plan, s.ROWS))
     index = index // blocks
     column, column_end = even_part(index % across, across, word(plan, s.COLUMNS))
-    depth, image = index // across % depths, index // across // depths
+    return row, row_end, column, column_end, index // across % depths, index // across // depths
+
+
+@njit
+def expect_block(item, plan, arrays, job, group, channel, channels, index, end):  # type: ignore[no-untyped-def]
+    """Fetch the source of a block of pixels, if it is before the end."""
+    row, row_end, column, _, depth, image = block_of(plan, index)
+    first = (image * word(plan, s.GROUPS) + group) * word(plan, ALL_CHANNELS) + channel
+    place = s.source_place(item, plan, depth, row, column)
+    source = word(arrays, X) + first * word(plan, s.CHANNEL_BYTES) + place
+    expect(item, plan, job, source if index < end else 0, channels, row_end - row)
+
+
+@njit
+def strip_of(plan, arrays, job, group, channel, channels, index):  # type: ignore[no-untyped-def]
+    """The strip of a block of pixels, filled or in place; its image, rows and columns, and its first pixel's place."""
+    row, row_end, column, column_end, depth, image = block_of(plan, index)
     first = (image * word(plan, s.GROUPS) + group) * word(plan, ALL_CHANNELS) + channel
     images = word(arrays, SPACE) + word(plan, SAMPLES) if word(plan, SAMPLES) else word(arrays, X)
     x, strip = images + first * word(plan, s.CHANNEL_BYTES), word(job, s.STRIP)
@@ -71,8 +88,8 @@ def job_of(plan, arrays, thread):  # type: ignore[no-untyped-def]
 
 
 @cache
-def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int) -> Any:
-    """Sums with filters in the lanes: sums[start, column, filter]."""
+def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int, looks_ahead: int = 0) -> Any:
+    """Sums with filters in the lanes: sums[start, column, filter]; they may fetch the next block's source."""
     width, (turn_all, _) = vectors * lanes * item, turning(item, lanes)
 
     @njit
@@ -86,13 +103,17 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
                 turn_all(source, word(plan, s.FILTER_BYTES), count, each, place, width)
 
     @njit
-    def add_block(plan, strip, turned, target, count, rows, wide):  # type: ignore[no-untyped-def]
+    def add_block(plan, job, strip, turned, target, count, rows, wide):  # type: ignore[no-untyped-def]
         """Add a block of pixels to the sums of so many starts."""
         pitch = word(plan, s.STRIP_ROW)
         for start in range(0, count, starts):
             table, place = word(plan, START_TABLE) + 8 * start, target + start * columns * width
             valid = min(starts, count - start)
-            taps_tile(item, lanes, starts, columns, vectors, strip, table, pitch, turned, rows, wide, valid, place)
+            coming = coming_lines(plan, job, rows * wide) if looks_ahead else (0, 0, 0)
+            taps_tile(
+                item, lanes, starts, columns, vectors, looks_ahead, strip, table, pitch, turned, rows, wide, valid,
+                place, coming[0], coming[1], coming[2],
+            )  # fmt: skip
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -115,12 +136,14 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int)
             begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
             for index in range(begin, last):
                 strip, image, rows, wide, place = strip_of(plan, arrays, job, group, c0, c1 - c0, index)
+                if looks_ahead:
+                    expect_block(item, plan, arrays, job, group, c0, c1 - c0, index + 1, last)
                 grads = word(arrays, GRAD) + place * item
                 grads += (image * groups + group) * filters * word(plan, s.FILTER_BYTES)
                 for panel in range(p0, p1):
                     valid, own = min(filters - panel * each, each), panel * each * word(plan, s.FILTER_BYTES)
                     turn(plan, grads + own, valid, rows, wide, turned)
-                    add_block(plan, strip, turned, target + panel * word(plan, PANEL_SUMS), count, rows, wide)
+                    add_block(plan, job, strip, turned, target + panel * word(plan, PANEL_SUMS), count, rows, wide)
             if word(plan, END_CODE):
                 for panel in range(p0, p1):
                     place = (group * panels + panel) * word(plan, PARTS) + part

@@ -60,6 +60,7 @@ class WeightPlan:
     chunks: int  # of images
     parts: int  # of channels
     panels: int  # of filters
+    looks_ahead: bool  # whether tiles fetch the next block's source
     workspace: int
     threads: int
     program: Program
@@ -103,6 +104,7 @@ class Layout:
         across = self.form.vectors * self.lanes
         self.panels = -(-self.filters // across) if self.form.kind == "filters" else 1
         self.rows, self.columns = self.blocks()
+        self.looks_ahead = self.form.kind == "filters" and not self.in_place and not registers.few
         self.run = self.neighbours() if self.form.kind == "pixels" else 1
         self.parts, self.shares, self.chunks = self.split(deep.count)
         self.tasks = self.groups // self.run * self.parts * self.shares * self.chunks
@@ -225,7 +227,7 @@ class Layout:
         grads = 0 if self.in_place else up(strip.channel * channels * self.run + LINE, PAGE)
         turned = up(self.rows * self.columns * width, PAGE) if form.kind == "filters" else 0
         shared, thread = up(chunk * self.chunks, PAGE), grads + turned + PAGE + s.JOB_BYTES
-        values = dict.fromkeys(range(weight_gradient.PLACES), 0) | strip.words()
+        values = dict.fromkeys(range(weight_gradient.PLACES), 0) | strip.words() | strip.coming_words(self.looks_ahead)
         values |= {
             s.GROUPS: self.groups,
             s.FILTERS: self.filters,
@@ -277,6 +279,7 @@ class Layout:
             chunks=self.chunks,
             parts=self.parts,
             panels=self.panels,
+            looks_ahead=self.looks_ahead,
             workspace=workspace,
             threads=self.threads,
             program=program,
@@ -290,7 +293,7 @@ class Layout:
             shape = item, lanes, form.filters, form.starts
             return weight_gradient.pixels_sums(*shape), weight_gradient.pixels_end(*shape)
         tile = item, lanes, form.starts, form.columns, form.vectors
-        return weight_gradient.filters_sums(*tile), weight_gradient.filters_end(*tile)
+        return weight_gradient.filters_sums(*tile, int(self.looks_ahead)), weight_gradient.filters_end(*tile)
 
 
 def counts(most: int) -> list[int]:
