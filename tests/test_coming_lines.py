@@ -1,17 +1,19 @@
-"""Lines of the next strip that tiles fetch: all that its copy reads, once each, and none after it; sums are the same."""
+"""Lines that tiles fetch: all that the next strip's copy reads, once each, and none after it; sums are the same."""
 
 import numpy as np
 import pytest
 from numba import njit
-from numpy.testing import assert_array_equal
-from plan_passes import arrays, expected, passes
+from numpy.testing import assert_allclose, assert_array_equal
+from plan_passes import expected, passes
 
+from fastconv.backends.cpu import convolution as cpu
 from fastconv.backends.cpu import plans, weight_plans
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.coming_lines import coming_lines, expect
+from fastconv.backends.cpu.coming_lines import coming_lines, expect_strip
 from fastconv.backends.cpu.layout import Strip
 from fastconv.backends.cpu.machine import LINE, vectors
 from fastconv.backends.cpu.native import address
+from fastconv.backends.reference import convolution as reference
 from fastconv.geometry import convolution
 
 CACHE = 1 << 14  # bytes of the last one, so that small layers come from memory
@@ -44,10 +46,10 @@ def planned(name, threads, far, item=4, backward=False):
 @njit
 def fetched(item, plan, job, source, channels, rows, steps, found):
     """The addresses that tiles of so many steps fetch, each tile's behind the one before."""
-    expect(item, plan, job, source, channels, rows)
+    expect_strip(item, plan, job, source, channels, rows)
     count = 0
     for some in steps:
-        first, last, step = coming_lines(plan, job, some)
+        first, last, step = coming_lines(job, some)
         if step:
             while first <= last:
                 found[count] = first
@@ -113,3 +115,11 @@ def test_who_looks_ahead():
         assert plan.looks_ahead == wanted
     weights = weight_plans.planned(convolution(near, (64, 64, 3, 3), 2, 1, 1, 1), 4, 1)
     assert weights.looks_ahead
+
+
+@pytest.mark.parametrize("shape", [(1, 70, 7, 7), (3, 70, 7, 7), (40, 6, 24, 24), (0, 6, 24, 24)])
+def test_weights_begin_with_the_first_block_and_end_with_the_last(shape, rng):
+    geometry = convolution(shape, (40, shape[1], 3, 3), 1, 1, 1, 1)
+    x, grad = (rng.standard_normal(of) for of in (geometry.input_shape, geometry.output_shape))
+    wanted = reference.convolution_weight_grad(x, grad, geometry)
+    assert_allclose(cpu.convolution_weight_grad(x, grad, geometry, "direct"), wanted, rtol=0, atol=1e-11)

@@ -13,7 +13,7 @@ from numba import njit
 
 from fastconv.backends.cpu import machine
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.coming_lines import coming_lines, expect
+from fastconv.backends.cpu.coming_lines import coming_lines, expect_strip
 from fastconv.backends.cpu.filters_tile import filters_tile
 from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import copy_lanes, flag_unless_finite, gather, will_pass, will_store
@@ -128,7 +128,7 @@ def direct_body(item: int, lanes: int) -> Any:
                 follows = task + 1 < end and share + 1 == shares
                 _, coming_row, coming_rows, coming_column, _, coming_depth, coming_image = task_of(plan, task + 1)
                 coming = source_of(item, plan, arrays, coming_image, coming_depth, coming_row, coming_column)
-                expect(item, plan, job, coming if follows else 0, channels, coming_rows)
+                expect_strip(item, plan, job, coming if follows else 0, channels, coming_rows)
             set_word(job, s.HIGH, rows)
             set_word(job, s.WIDE, columns)
             for number in range(share * panels // shares, (share + 1) * panels // shares):
@@ -218,7 +218,7 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int, 
                         out = sums + phase * pixel + j * spread if done else slot  # the last tile's lie apart till then
                         will_pass(item, lanes, ahead, some)
                         ahead += some * LINE
-                        coming = coming_lines(plan, job, end - first) if looks_ahead else (0, 0, 0)
+                        coming = coming_lines(job, end - first) if looks_ahead else (0, 0, 0)
                         for r in range(rows if last else 0):
                             will_store(item, lanes, target + r * row_pitch + j * phases * item, filter_pitch, valid)
                         filters_tile(

@@ -54,9 +54,11 @@ FROM, OF_CHANNELS, DEPTH, ROW, HIGH, COLUMN, WIDE, STRIP = range(8)
 GROUP, NUMBER, PHASE, VALID, PIXELS, RESULT, FILTER_PITCH, ROW_PITCH = range(8, 16)
 # Of the output, how many rows from RESULT on, ROW_PITCH apart, and neighbouring pixels are there.
 LINES, ACROSS = range(16, 18)
-# Of the next strip, what is fetched next: a line of the first channel, from which channel on, of how many; lines left.
-COMING, COMING_CHANNEL, COMING_CHANNELS, COMING_LEFT = range(18, 22)
-JOB_ARRAYS = 192  # where the call's addresses stand again, with a workspace of the thread's own
+# What is fetched next: the first plane's line and the next plane, of so many, so far apart; lines that are left, ...
+COMING, COMING_PLANE, COMING_PLANES, COMING_APART, COMING_LEFT = range(18, 23)
+# ... lines of a row, and bytes from the first one to the next row's.
+COMING_WIDE, COMING_PITCH = range(23, 25)
+JOB_ARRAYS = 200  # where the call's addresses stand again, with a workspace of the thread's own
 JOB_BYTES = 256
 
 

@@ -101,6 +101,7 @@ def taps_tile(
     pixels: Value,
     valid: Value,
     sums: Value,
+    fresh: Value,
     coming: Value,
     coming_last: Value,
     coming_step: Value,
@@ -108,8 +109,8 @@ def taps_tile(
     """sums[a, b, :] += sum over i, q of x[table[a] + i * row_pitch + q + b] * grads[i, q, :].
 
     `grads` is (rows, pixels, vectors, lanes), `sums` (starts, columns, vectors, lanes). Of the starts only `valid` are
-    there; the others repeat the last one, and their sums mean nothing. Where it `looks_ahead` each pixel fetches a
-    line, from `coming` to `coming_last`.
+    there; the others repeat the last one, and their sums mean nothing. Those that are `fresh` begin at 0. Where it
+    `looks_ahead` each pixel fetches a line, from `coming` to `coming_last`.
     """
     width = e.lanes * e.item
     limit = e.b.sub(valid, e.long(1))
@@ -138,8 +139,10 @@ def taps_tile(
         return e.loop(pixels, [grad, line, *totals], pixel)
 
     _, _, *totals = e.loop(rows, [grads, coming, *[e.zero] * count], row)
+    begins = e.b.icmp_signed("!=", fresh, e.long(0))
     for place, total in enumerate(totals):
-        e.store(e.b.fadd(e.load(sums, place * width), total), sums, place * width)
+        before = e.b.select(begins, e.zero, e.load(sums, place * width))
+        e.store(e.b.fadd(before, total), sums, place * width)
 
 
 @instruction(4)

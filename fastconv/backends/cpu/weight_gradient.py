@@ -19,7 +19,8 @@ from typing import Any
 from numba import njit
 
 from fastconv.backends.cpu import strips as s
-from fastconv.backends.cpu.coming_lines import coming_lines, expect
+from fastconv.backends.cpu.coming_lines import coming_lines, expect_lines, expect_strip
+from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import add_vectors, clear_numbers, total_of
 from fastconv.backends.cpu.native import body, call, set_word, word
 from fastconv.backends.cpu.tiles import dots_tile, taps_tile
@@ -61,7 +62,15 @@ def expect_block(item, plan, arrays, job, group, channel, channels, index, end):
     first = (image * word(plan, s.GROUPS) + group) * word(plan, ALL_CHANNELS) + channel
     place = s.source_place(item, plan, depth, row, column)
     source = word(arrays, X) + first * word(plan, s.CHANNEL_BYTES) + place
-    expect(item, plan, job, source if index < end else 0, channels, row_end - row)
+    expect_strip(item, plan, job, source if index < end else 0, channels, row_end - row)
+
+
+@njit
+def expect_results(item, plan, arrays, job, place, channels, filters):  # type: ignore[no-untyped-def]
+    """Fetch where weights go: those of some channels and filters, of which the first channel is at a place."""
+    taps = word(plan, TAPS) * item
+    lines, row = channels * taps // LINE + 1, word(plan, ALL_CHANNELS) * taps
+    expect_lines(job, word(arrays, RESULT) + place * taps, filters, row, 1, 0, lines)
 
 
 @njit
@@ -103,16 +112,16 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int,
                 turn_all(source, word(plan, s.FILTER_BYTES), count, each, place, width)
 
     @njit
-    def add_block(plan, job, strip, turned, target, count, rows, wide):  # type: ignore[no-untyped-def]
-        """Add a block of pixels to the sums of so many starts."""
+    def add_block(plan, job, strip, turned, target, count, rows, wide, fresh):  # type: ignore[no-untyped-def]
+        """Add a block of pixels to the sums of so many starts, or begin them."""
         pitch = word(plan, s.STRIP_ROW)
         for start in range(0, count, starts):
             table, place = word(plan, START_TABLE) + 8 * start, target + start * columns * width
             valid = min(starts, count - start)
-            coming = coming_lines(plan, job, rows * wide) if looks_ahead else (0, 0, 0)
+            coming = coming_lines(job, rows * wide) if looks_ahead else (0, 0, 0)
             taps_tile(
                 item, lanes, starts, columns, vectors, looks_ahead, strip, table, pitch, turned, rows, wide, valid,
-                place, coming[0], coming[1], coming[2],
+                place, fresh, coming[0], coming[1], coming[2],
             )  # fmt: skip
 
     @body
@@ -130,24 +139,25 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int,
             count = (c1 - c0) * word(plan, STARTS)
             target = word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS) + group * panels * word(plan, PANEL_SUMS)
             target += (c0 * word(plan, STARTS) + part * starts) * columns * width
-            for panel in range(p0, p1):
-                numbers = (count + starts - 1) // starts * starts * columns * each
-                clear_numbers(item, lanes, numbers, target + panel * word(plan, PANEL_SUMS))
             begin, last = even_part(chunk, word(plan, CHUNKS), word(plan, BLOCKS))
             for index in range(begin, last):
                 strip, image, rows, wide, place = strip_of(plan, arrays, job, group, c0, c1 - c0, index)
+                ends = index + 1 == last and word(plan, END_CODE)
                 if looks_ahead:
                     expect_block(item, plan, arrays, job, group, c0, c1 - c0, index + 1, last)
                 grads = word(arrays, GRAD) + place * item
                 grads += (image * groups + group) * filters * word(plan, s.FILTER_BYTES)
                 for panel in range(p0, p1):
                     valid, own = min(filters - panel * each, each), panel * each * word(plan, s.FILTER_BYTES)
+                    result = (group * filters + panel * each) * word(plan, ALL_CHANNELS) + c0
+                    if looks_ahead and ends:
+                        expect_results(item, plan, arrays, job, result, c1 - c0, valid)
                     turn(plan, grads + own, valid, rows, wide, turned)
-                    add_block(plan, job, strip, turned, target + panel * word(plan, PANEL_SUMS), count, rows, wide)
-            if word(plan, END_CODE):
-                for panel in range(p0, p1):
-                    place = (group * panels + panel) * word(plan, PARTS) + part
-                    call(word(plan, END_CODE), plan, arrays, place, place + 1, thread)
+                    place = target + panel * word(plan, PANEL_SUMS)
+                    add_block(plan, job, strip, turned, place, count, rows, wide, index == begin)
+                    if ends:
+                        number = (group * panels + panel) * word(plan, PARTS) + part
+                        call(word(plan, END_CODE), plan, arrays, number, number + 1, thread)
 
     return sums
 

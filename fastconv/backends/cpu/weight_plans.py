@@ -104,7 +104,7 @@ class Layout:
         across = self.form.vectors * self.lanes
         self.panels = -(-self.filters // across) if self.form.kind == "filters" else 1
         self.rows, self.columns = self.blocks()
-        self.looks_ahead = self.form.kind == "filters" and not self.in_place and not registers.few
+        self.looks_ahead = self.form.kind == "filters" and not registers.few
         self.run = self.neighbours() if self.form.kind == "pixels" else 1
         self.parts, self.shares, self.chunks = self.split(deep.count)
         self.tasks = self.groups // self.run * self.parts * self.shares * self.chunks
@@ -133,6 +133,8 @@ class Layout:
             return -(-tasks // self.threads) * (self.cycles + moved) / tasks, tasks
 
         near = -(-sums * self.item // (cache_bytes(2, 1 << 20) * 3 // 10))  # a task's sums stay in the second cache
+        if blocks == 1:  # which each panel ends right away
+            near = 1
         most = max(near, 2 * self.threads)
         ways = [*product(counts(min(most_parts, most)), counts(min(self.panels, most)))]
         near = min(near, max(parts * shares for parts, shares in ways))
