@@ -33,7 +33,7 @@ SUM, SUM_FAR = 2.0, 40.0  # to go on with a vector of sums, in the second cache 
 STREAMS = 9  # rows that are read side by side, of which many lie in the same sets of the first cache
 FEWEST = 16  # channels of a part
 END = 1.6  # cycles to turn a weight's sum and store it where they do not fit the second cache
-MOVE = 0.5  # cycles to copy a pixel of a channel, or to turn one of the gradient
+MOVE = 0.5  # cycles to copy a pixel of a channel, padding and all, or to turn one of the gradient
 LARGEST = 64 << 20  # bytes of the chunks' sums
 PART = 16  # of the second-level cache, for a block of the gradient
 
@@ -103,6 +103,9 @@ class Layout:
         self.threads = threads if self.cycles > SMALL else 1
         across = self.form.vectors * self.lanes
         self.panels = -(-self.filters // across) if self.form.kind == "filters" else 1
+        sums = self.channels * self.taps * self.filters * item if self.form.kind == "filters" else 1
+        self.near = -(-sums // (cache_bytes(2, 1 << 20) * 3 // 10))  # tasks, for their sums to stay in the second cache
+        self.least_parts = -(-self.near // self.panels)  # of the channels
         self.rows, self.columns = self.blocks()
         self.looks_ahead = self.form.kind == "filters" and not registers.few
         self.run = self.neighbours() if self.form.kind == "pixels" else 1
@@ -117,6 +120,7 @@ class Layout:
         """
         blocks = self.images * depths * self.row_blocks * self.column_blocks
         pixels = self.images * prod(a.count for a in self.axes)
+        strip = Strip.of(self.axes, self.rows, self.columns, self.item).channel // self.item
         sums, fixed = self.channels * self.taps * self.filters, self.groups // self.run
         most_parts = 1 if self.form.kind == "pixels" else -(-self.channels // FEWEST)
         chunks, least = 1, min(ENOUGH, fixed * most_parts * self.panels)
@@ -128,16 +132,16 @@ class Layout:
         def slowest(way: tuple[int, int]) -> tuple[float, int]:
             parts, shares = way
             tasks = fixed * parts * shares * chunks
-            copied = 0 if self.in_place else shares * self.channels
-            moved = MOVE * pixels * self.groups * (copied + parts * self.filters)
+            copied = 0 if self.in_place else shares * self.channels * blocks * strip
+            moved = MOVE * self.groups * (copied + pixels * parts * self.filters)
             return -(-tasks // self.threads) * (self.cycles + moved) / tasks, tasks
 
-        near = -(-sums * self.item // (cache_bytes(2, 1 << 20) * 3 // 10))  # a task's sums stay in the second cache
-        if blocks == 1:  # which each panel ends right away
-            near = 1
+        least_parts = min(most_parts, self.least_parts)
+        near = self.near if blocks > 1 else least_parts  # of a single block, each panel's are ended right away
         most = max(near, 2 * self.threads)
         ways = [*product(counts(min(most_parts, most)), counts(min(self.panels, most)))]
-        near = min(near, max(parts * shares for parts, shares in ways))
+        ways = [way for way in ways if way[0] >= least_parts]
+        near = min(near, max(prod(way) for way in ways))
         return *min((way for way in ways if near <= prod(way) <= 2 * most), key=slowest), chunks
 
     def across(self) -> int:
@@ -188,7 +192,8 @@ class Layout:
         columns = min(wide.count, max(self.lanes, limit))
         rows = min(high.count, max(1, limit // columns))
         room = cache_bytes(2, 1 << 20) // 2
-        while rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * self.channels > room:
+        channels = -(-self.channels // self.least_parts)
+        while rows > 1 and Strip.of(self.axes, rows, columns, self.item).channel * channels > room:
             rows = -(-rows // 2)
         if self.form.kind == "pixels":  # whose tasks are chunks of blocks, and groups
             repeats = self.groups * self.images * self.axes[0].count
