@@ -103,9 +103,9 @@ class Layout:
         self.threads = threads if self.cycles > SMALL else 1
         across = self.form.vectors * self.lanes
         self.panels = -(-self.filters // across) if self.form.kind == "filters" else 1
-        sums = self.channels * self.taps * self.filters * item if self.form.kind == "filters" else 1
-        self.near = -(-sums // (cache_bytes(2, 1 << 20) * 3 // 10))  # tasks, for their sums to stay in the second cache
-        self.least_parts = -(-self.near // self.panels)  # of the channels
+        sums, cache = self.channels * self.taps * self.filters * item, cache_bytes(2, 1 << 20) * 3 // 10
+        self.near = max(1, -(-sums // cache))  # tasks, for their sums to stay in the second cache
+        self.least_parts = -(-self.near // self.panels) if self.form.kind == "filters" else 1  # of the channels
         self.rows, self.columns = self.blocks()
         self.looks_ahead = self.form.kind == "filters" and not registers.few
         self.run = self.neighbours() if self.form.kind == "pixels" else 1
