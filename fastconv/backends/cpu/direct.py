@@ -175,12 +175,11 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int, 
     """A panel of filters over a block, filters in the lanes, from packed weights; of the phases that share a row.
 
     Taps are summed in cuts, whose weights stay in the first cache while all tiles of the block meet them. The sums of a
-    row of tiles, of all phases, come to lie side by side, and are turned when the last ones are there. One that looks
-    ahead fetches the next strip's source.
+    row of tiles, of all phases, come to lie side by side, and are turned when the last ones are there.
     """
     pixel = vectors * lanes * item
     store_rows = store_rows_for(item, lanes, vectors)
-    fetches = machine.vectors().few  # such tiles do not outlast the wait for the next weights
+    fetches = machine.vectors().few  # the next weights: such tiles do not outlast the wait for them
 
     @body
     def panel(plan, arrays, job, _, __):  # type: ignore[no-untyped-def]
@@ -189,7 +188,6 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int, 
         phases, lines = word(plan, s.PHASES + 2), word(job, s.LINES)
         spread, count = phases * pixel, min(wide * phases, word(job, s.ACROSS))
         filter_pitch, row_pitch = word(job, s.FILTER_PITCH), word(job, s.ROW_PITCH)
-        scratch = word(job, s.STRIP) + word(plan, s.SCRATCH)
         number = word(job, s.GROUP) * word(plan, s.PANELS) + word(job, s.NUMBER)
         pitch, cut, kinds = word(plan, s.STRIP_ROW), word(plan, s.CUT), word(plan, s.KINDS)
         before, behind = word(job, s.COLUMN), word(plan, s.COLUMNS) - word(job, s.COLUMN) - columns
@@ -204,7 +202,7 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int, 
             for begin in range(0, max(1, taps), cut):
                 done = begin + cut >= taps
                 last = done and phase + 1 == phases
-                sums, ahead = scratch, weights + (1 + begin + cut) * pixel
+                sums, ahead = word(job, s.STRIP) + word(plan, s.SCRATCH), weights + (1 + begin + cut) * pixel
                 for top in range(0, high, rows):
                     i = min(top, high - rows)
                     own = ranges + word(plan, s.RANGES) * (word(job, s.ROW) + i)

@@ -46,6 +46,22 @@ def even_part(part, parts, count):  # type: ignore[no-untyped-def]
 
 
 @njit
+def task_of(plan, task):  # type: ignore[no-untyped-def]
+    """A task's part of the channels, share of the panels, group and chunk."""
+    part, rest = task % word(plan, PARTS), task // word(plan, PARTS)
+    share, rest = rest % word(plan, s.SHARES), rest // word(plan, s.SHARES)
+    return part, share, rest % word(plan, s.GROUPS), rest // word(plan, s.GROUPS)
+
+
+@njit
+def source_of(plan, arrays, group, channel, image):  # type: ignore[no-untyped-def]
+    """Where an image's channel of a group begins."""
+    images = word(arrays, SPACE) + word(plan, SAMPLES) if word(plan, SAMPLES) else word(arrays, X)
+    number = (image * word(plan, s.GROUPS) + group) * word(plan, ALL_CHANNELS) + channel
+    return images + number * word(plan, s.CHANNEL_BYTES)
+
+
+@njit
 def block_of(plan, index):  # type: ignore[no-untyped-def]
     """Where a block of pixels begins and ends: rows and columns; its depth and image."""
     blocks, across, depths = word(plan, s.ROW_BLOCKS), word(plan, s.COLUMN_BLOCKS), word(plan, s.DEPTHS)
@@ -59,9 +75,7 @@ def block_of(plan, index):  # type: ignore[no-untyped-def]
 def expect_block(item, plan, arrays, job, group, channel, channels, index, end):  # type: ignore[no-untyped-def]
     """Fetch the source of a block of pixels, if it is before the end."""
     row, row_end, column, _, depth, image = block_of(plan, index)
-    first = (image * word(plan, s.GROUPS) + group) * word(plan, ALL_CHANNELS) + channel
-    place = s.source_place(item, plan, depth, row, column)
-    source = word(arrays, X) + first * word(plan, s.CHANNEL_BYTES) + place
+    source = source_of(plan, arrays, group, channel, image) + s.source_place(item, plan, depth, row, column)
     expect_strip(item, plan, job, source if index < end else 0, channels, row_end - row)
 
 
@@ -77,9 +91,7 @@ def expect_results(item, plan, arrays, job, place, channels, filters):  # type: 
 def strip_of(plan, arrays, job, group, channel, channels, index):  # type: ignore[no-untyped-def]
     """The strip of a block of pixels, filled or in place; its image, rows and columns, and its first pixel's place."""
     row, row_end, column, column_end, depth, image = block_of(plan, index)
-    first = (image * word(plan, s.GROUPS) + group) * word(plan, ALL_CHANNELS) + channel
-    images = word(arrays, SPACE) + word(plan, SAMPLES) if word(plan, SAMPLES) else word(arrays, X)
-    x, strip = images + first * word(plan, s.CHANNEL_BYTES), word(job, s.STRIP)
+    x, strip = source_of(plan, arrays, group, channel, image), word(job, s.STRIP)
     place = (depth * word(plan, s.ROWS) + row) * word(plan, s.COLUMNS) + column
     if word(plan, s.IN_PLACE):  # bytes of a pixel
         strip = x + place * word(plan, s.IN_PLACE)
@@ -128,14 +140,12 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int,
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
         """Tasks in the order (chunk, group, share of the panels of filters, part of the channels)."""
         groups, filters, panels = word(plan, s.GROUPS), word(plan, s.FILTERS), word(plan, s.PANELS)
-        job, shares, each = job_of(plan, arrays, thread), word(plan, s.SHARES), vectors * lanes
-        turned = word(job, s.STRIP) + word(plan, GRADS)
+        job, each = job_of(plan, arrays, thread), vectors * lanes
+        turned, apart = word(job, s.STRIP) + word(plan, GRADS), word(plan, s.FILTER_BYTES)
         for task in range(first, end):
-            part, rest = task % word(plan, PARTS), task // word(plan, PARTS)
-            share, rest = rest % shares, rest // shares
-            group, chunk = rest % groups, rest // groups
+            part, share, group, chunk = task_of(plan, task)
             c0, c1 = even_part(part, word(plan, PARTS), word(plan, ALL_CHANNELS))
-            p0, p1 = even_part(share, shares, panels)
+            p0, p1 = even_part(share, word(plan, s.SHARES), panels)
             count = (c1 - c0) * word(plan, STARTS)
             target = word(arrays, SPACE) + chunk * word(plan, CHUNK_SUMS) + group * panels * word(plan, PANEL_SUMS)
             target += (c0 * word(plan, STARTS) + part * starts) * columns * width
@@ -145,10 +155,9 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int,
                 ends = index + 1 == last and word(plan, END_CODE)
                 if looks_ahead:
                     expect_block(item, plan, arrays, job, group, c0, c1 - c0, index + 1, last)
-                grads = word(arrays, GRAD) + place * item
-                grads += (image * groups + group) * filters * word(plan, s.FILTER_BYTES)
+                grads = word(arrays, GRAD) + place * item + (image * groups + group) * filters * apart
                 for panel in range(p0, p1):
-                    valid, own = min(filters - panel * each, each), panel * each * word(plan, s.FILTER_BYTES)
+                    valid, own = min(filters - panel * each, each), panel * each * apart
                     result = (group * filters + panel * each) * word(plan, ALL_CHANNELS) + c0
                     if looks_ahead and ends:
                         expect_results(item, plan, arrays, job, result, c1 - c0, valid)
