@@ -16,7 +16,7 @@ from fastconv.backends.cpu.layout import Strip, greatest, up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes
 from fastconv.backends.cpu.native import code
 from fastconv.backends.cpu.programs import Program
-from fastconv.backends.cpu.tile_choice import FETCHED, PACKED, Sum, Tile, best_tile, cut_of, described
+from fastconv.backends.cpu.tile_choice import FARTHER, FETCHED, PACKED, Sum, Tile, best_tile, cut_of, described
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -31,6 +31,7 @@ COPY = 0.5  # cycles to copy a number into a strip
 FOREIGN = 1.0  # cycles to read a packed weight, of which other threads packed most
 CHECKED = 0.3  # cycles to look at a weight that padding must not meet
 FAR = 16 << 20  # bytes of a source that is read from memory, where the last cache's size is not known
+WHOLE = 4  # times the second cache, that a strip has at most of which each panel fetches all again
 STRIP = 3 << 18  # bytes that a task may go through again and again, even if the second cache is hardly larger
 SMALL = 45_000.0  # cycles of a whole call below which one thread does it
 
@@ -123,27 +124,32 @@ class Layout:
             else:
                 across = min(most_columns, max(across + 1, round(across * min(2.0, size() / limit))))
         wanted = min(PARTS * self.threads, max(self.threads, int(self.cycles / GRAIN))) if self.threads > 1 else 1
-        if self.threads == 1 or repeats * down * across >= 2 * wanted:
-            return down, across, 1
-        if self.heavy and repeats > 1 and down * across == 1:  # then a task takes its share through several images
-            share = 1
+        enough = self.threads == 1 or repeats * down * across >= 2 * wanted
+        if self.heavy and repeats > 1 and down * across == 1 and not enough:
+            share = 1  # and a task takes its share through several images
             while repeats * share < wanted and 2 * share <= self.panels:
                 share *= 2
             return 1, 1, share
-        return min(self.splits(repeats, down, across, wanted), key=lambda split: self.slowest(repeats, *split))
+        found = [(down, across, 1)] if enough else self.splits(repeats, down, across, wanted)
+        behind, whole = cache_bytes(2, 1 << 20), self.footprint(high.count, wide.count)
+        fits = whole <= WHOLE * behind if self.sum.weights > whole else whole <= behind and not enough
+        if fits and self.tile.kind == "filters":  # then a block's weights may be more to fetch than its pixels
+            found += [(1, 1, n) for n in self.some_shares(wanted)]
+        return min(found, key=lambda split: self.slowest(repeats, *split))
 
     def splits(self, repeats: int, down: int, across: int, wanted: int) -> list[tuple[int, int, int]]:
-        """Some ways to share work out: so many blocks or more, and shares of panels; or one block, and shares alone."""
+        """Some ways to share work out: so many blocks or more, and shares of panels."""
         _, high, wide = self.sum.axes
         rows, columns = max(1, high.count // self.tile.rows), max(1, wide.count // self.tile.columns)
         blocks = [(n, across) for n in range(down, min(rows, max(down, 2 * wanted)) + 1)]
         if rows == 1:
             blocks = [(1, n) for n in range(across, min(columns, max(across, 2 * wanted)) + 1)]
-        shares = [n for n in range(1, min(self.panels, wanted) + 1) if n == 1 or n % self.threads == 0]
-        found = [(*b, n) for b, n in product(blocks, shares) if n == 1 or repeats * prod(b) * n <= 2 * wanted]
-        if self.footprint(high.count, wide.count) <= cache_bytes(2, 1 << 20) and self.tile.kind == "filters":
-            found += [(1, 1, n) for n in shares]
-        return found
+        pairs = product(blocks, self.some_shares(wanted))
+        return [(*b, n) for b, n in pairs if n == 1 or repeats * prod(b) * n <= 2 * wanted]
+
+    def some_shares(self, wanted: int) -> list[int]:
+        """Into how many shares the panels may be divided."""
+        return [n for n in range(1, min(self.panels, wanted) + 1) if n == 1 or n % self.threads == 0]
 
     def slowest(self, repeats: int, down: int, across: int, share: int) -> float:
         """Cycles that the thread with most work takes, in this split of an image's and group's work."""
@@ -155,14 +161,17 @@ class Layout:
         some = -(-self.panels // share) / self.panels
         packing, fetching = tile.parts.get(PACKED, 0.0) / tile.cycles, tile.parts.get(FETCHED, 0.0) / tile.cycles
         each = self.cycles / repeats
-        sums = each * ((1 - packing - fetching) * part * some + fetching * some)
         tasks = repeats * down * across * share
         chunk = max(1, tasks // (self.threads * PARTS))
         rounds = -(-tasks // self.threads)
+        images, blocks = divmod(rounds / share, down * across)
+        sums = some * share * (images + min(1.0, blocks * part))
+        cycles = each * ((1 - packing - fetching) * sums + fetching * some * rounds)
         fills = -(-rounds // min(chunk, share))
         size = self.strip(rows, columns).channel * self.sum.channels
         copy = 0.0 if self.in_place else COPY * size / item * (1 + (size > cache_bytes(2, 1 << 20) * 3 // 8))
-        total = rounds * (sums + TASK) + fills * copy
+        again = FARTHER * size / LINE * -(-self.panels // share) * (size > cache_bytes(2, 1 << 20))
+        total = cycles + rounds * (again + TASK) + fills * copy
         weights = self.sum.groups * self.sum.weights / item
         if repeats * down * across == 1:  # each panel is packed by the task that wants it
             return total + each * packing * some * rounds
