@@ -18,7 +18,7 @@ from fastconv.backends.cpu.channel_tiles import channels_sums, channels_tile
 from fastconv.backends.cpu.machine import LINE
 from fastconv.backends.cpu.moves import add_vectors, clear_numbers, copy_lanes, flag_unless_finite, will_store
 from fastconv.backends.cpu.native import body, word
-from fastconv.backends.cpu.turns import turn_block, turning
+from fastconv.backends.cpu.turns import NEXT, turn_block, turning
 
 # A plan's words: channels; along each axis pixels read and written, phases, the step, the least shift, and the pixels
 # of a strip; rows of the grid, blocks of them; the table of phases; places in the workspace; a strip's zeros before a
@@ -51,7 +51,7 @@ def in_and_out(item: int, lanes: int) -> Any:
                 clear_numbers(item, lanes, left * lanes, place + j * across * width)
             if right > 0:
                 clear_numbers(item, lanes, right * lanes, place + (j * across + left + wide) * width)
-        turn_all_apart(source, pitch, valid, lines * wide, place + left * width, word(plan, PIXEL_TABLE))
+        turn_all_apart(source, pitch, valid, lines * wide, place + left * width, word(plan, PIXEL_TABLE), NEXT)
 
     @njit
     def turn_in(plan, x, valid, depth, row, strip):  # type: ignore[no-untyped-def]

@@ -295,7 +295,7 @@ def check_body(item: int, lanes: int) -> Any:
     return check
 
 
-NEXT_ROWS = 2  # how many rows of weights are fetched before they are packed
+NEXT_ROWS = 4
 
 # A packing plan's words: of the weights, and of the panels; for the taps of all rows of weights where in a panel they
 # belong, 0 if that is the order in which they lie.
@@ -313,16 +313,16 @@ def pack_body(item: int, lanes: int, vectors: int) -> Any:
     def pack_apart(plan, weights, filters, panel):  # type: ignore[no-untyped-def]
         """The weights of so many filters in the order in which they lie, each to its place in the panel."""
         taps, step, rows = word(plan, PACK_ROW_TAPS), word(plan, PACK_STEP), word(plan, PACK_ROWS)
-        lines = (filters * step + LINE - 1) // LINE if rows > 1 else 0
+        ahead = NEXT_ROWS * word(plan, PACK_ROW_STEP)  # they are far apart
         for row in range(rows):
             source, places = weights + row * word(plan, PACK_ROW_STEP), word(plan, PACK_PLACES) + 8 * row * taps
-            will_pass(item, lanes, source + NEXT_ROWS * word(plan, PACK_ROW_STEP), lines)  # they are far apart
             for v in range(vectors):
                 valid, from_ = max(0, min(lanes, filters - v * lanes)), source + v * lanes * step
                 if step == item:  # filters are neighbours, and have one tap
+                    will_pass(item, lanes, from_ + ahead, 1)
                     copy_lanes(item, lanes, from_, valid, panel + v * width + word(places, 0))
                     continue
-                turn_all_apart(from_, step, valid, taps, panel + v * width, places)
+                turn_all_apart(from_, step, valid, taps, panel + v * width, places, ahead)
 
     @body
     def pack(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]

@@ -83,10 +83,10 @@ def turn_part(
             e.masked_store(row, written, e.at(target, (c, step)))
 
 
-def fetch_next(e: Emit, source: Value, row_step: Value) -> None:
-    """Fetch what squares to come have of as many rows as there are lanes."""
+def fetch_next(e: Emit, source: Value, row_step: Value, ahead: Value = NEXT) -> None:
+    """Fetch what lies so many bytes behind each of as many rows as there are lanes."""
     for r in range(e.lanes):
-        e.will_load(e.at(source, (r, row_step)), NEXT)
+        e.will_load(e.at(source, (r, row_step)), ahead)
 
 
 @instruction(2)
@@ -104,21 +104,22 @@ def turn_some(e: Emit, source: Value, row_step: Value, rows: Value, columns: Val
 
 
 @instruction(2)
-def turn_whole_apart(e: Emit, source: Value, row_step: Value, target: Value, places: Value) -> None:
+def turn_whole_apart(e: Emit, source: Value, row_step: Value, target: Value, places: Value, ahead: Value) -> None:
     """`turn_apart` of a whole square."""
-    fetch_next(e, source, row_step)
+    fetch_next(e, source, row_step, ahead)
     for c, row in enumerate(turned_square(e, source, row_step)):
         e.store(row, e.at(target, e.word(places, e.long(c))))
 
 
 @instruction(2)
 def turn_apart(
-    e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, places: Value
+    e: Emit, source: Value, row_step: Value, rows: Value, columns: Value, target: Value, places: Value, ahead: Value
 ) -> None:
     """(target + places[c])[r] = source[r * row_step + c] for r < lanes, c < columns; 0 where r is not less than rows.
 
-    None is more than the lanes.
+    None is more than the lanes. What lies `ahead` bytes behind each row is fetched.
     """
+    fetch_next(e, source, row_step, ahead)
     found = list(enumerate(e.transposed(some_rows(e, source, row_step, rows, columns))))
     with e.b.if_else(e.b.icmp_signed("==", columns, e.long(e.lanes)), likely=True) as (all_of_them, some_of_them):
         with all_of_them:
@@ -154,22 +155,25 @@ def turning(item: int, lanes: int) -> Any:
             turn_some(item, lanes, source + c * item, row_step, rows, count, target + c * step, step)
 
     @njit
-    def turn_all_apart(source, row_step, rows, columns, target, places):  # type: ignore[no-untyped-def]
-        """(target + places[c])[r] = source[r * row_step + c] for r < lanes, c < columns; 0 beyond the rows."""
+    def turn_all_apart(source, row_step, rows, columns, target, places, ahead):  # type: ignore[no-untyped-def]
+        """(target + places[c])[r] = source[r * row_step + c] for r < lanes, c < columns; 0 beyond the rows.
+
+        What lies `ahead` bytes behind the rows is fetched while others are turned.
+        """
         if rows == 0:
             for c in range(columns):
                 clear_numbers(item, lanes, lanes, target + word(places, c))
             return
         squares = columns // lanes * lanes if rows == lanes else 0
         for c in range(0, squares, lanes):
-            turn_whole_apart(item, lanes, source + c * item, row_step, target, places + 8 * c)
+            turn_whole_apart(item, lanes, source + c * item, row_step, target, places + 8 * c, ahead)
         if rows == lanes and not masks:
             for c in range(squares, columns):
                 copy_column(item, lanes, source + c * item, row_step, target + word(places, c))
             return
         for c in range(squares, columns, lanes):
             count = min(lanes, columns - c)
-            turn_apart(item, lanes, source + c * item, row_step, rows, count, target, places + 8 * c)
+            turn_apart(item, lanes, source + c * item, row_step, rows, count, target, places + 8 * c, ahead)
 
     return turn_all, turn_all_apart
 
