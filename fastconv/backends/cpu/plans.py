@@ -192,18 +192,18 @@ class Layout:
         return max([run for run in range(1, most + 1) if count % run == 0], default=1)
 
     def limit(self, least: int = STRIP) -> int:
-        """Bytes that a block may go through: the first cache's where pixels are loaded in vectors, if a tile fits.
+        """Bytes that a block may go through: most of the second cache, or less where several panels' results pass it.
 
         It is `least` or more, if the second cache is not much smaller.
         """
         behind = cache_bytes(2, 1 << 20)
-        first, second = cache_bytes(1, 1 << 15) * 5 // 8, max(behind * 3 // 8, min(least, 2 * behind))
+        some, most = behind // 8, max(behind * 3 // 8, min(least, 2 * behind))
         small = 8 * self.sum.weights <= behind
         if prod(self.sum.kernel) == 1 and self.tile.kind == "filters" and small:
-            second //= 6 if self.far else 2  # the next strip's source is there as well
+            most //= 6 if self.far else 2  # the next strip's source is there as well
+        several = self.panels > 1 and prod(self.sum.kernel) > 1 and not self.buffered
         smallest = self.footprint(self.tile.rows, self.tile.columns)
-        several = self.panels > 1 and prod(self.sum.kernel) > 1
-        return first if self.tile.kind == "pixels" and several and smallest <= first else second
+        return some if self.tile.kind == "pixels" and several and smallest <= some else most
 
     def from_afar(self) -> bool:
         """Whether the source comes from memory, and line by line, as the processor does not expect."""
