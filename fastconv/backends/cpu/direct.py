@@ -234,7 +234,7 @@ def filters_panel(item: int, lanes: int, rows: int, columns: int, vectors: int, 
 
 
 @cache
-def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int) -> Any:
+def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int, looks_ahead: int) -> Any:
     """A panel of filters over a block, pixels in the lanes, from the weights as they are."""
     across = vectors * lanes
 
@@ -263,6 +263,7 @@ def pixels_panel(item: int, lanes: int, filters: int, rows: int, vectors: int) -
                     filters,
                     rows,
                     vectors,
+                    looks_ahead,
                     x,
                     pitch,
                     places,

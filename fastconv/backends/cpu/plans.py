@@ -30,6 +30,7 @@ TASK = 2000.0  # cycles of a task
 COPY = 0.5  # cycles to copy a number into a strip
 FOREIGN = 1.0  # cycles to read a packed weight, of which other threads packed most
 CHECKED = 0.3  # cycles to look at a weight that padding must not meet
+FOLLOWED = 32  # rows of pixels that the processor expects to be read on, each by itself
 FAR = 16 << 20  # bytes of a source that is read from memory, where the last cache's size is not known
 WHOLE = 4  # times the second cache, that a strip has at most of which each panel fetches all again
 STRIP = 3 << 18  # bytes that a task may go through again and again, even if the second cache is hardly larger
@@ -49,7 +50,7 @@ class Plan:
     in_place: bool
     finite_weights: bool  # whether it must not be used for others; the workspace begins with what was found
     neighbours: int  # images of a task, or groups where there are several
-    looks_ahead: bool  # whether tiles fetch the next task's source
+    looks_ahead: bool  # whether tiles fetch the next task's source, or the next tile's
     copied: int  # numbers that all tasks copy into their strips
     no_bias: Array
     program: Program
@@ -82,6 +83,7 @@ class Layout:
         self.far = self.from_afar()
         self.in_place = self.inside and sum_.axes[2].step == 1 and (sum_.filters < COPIED or self.together)
         self.looks_ahead = self.far and not self.in_place
+        self.fetches = self.many_streams()
         self.heavy = sum_.weights > sum_.channels * self.source_channel  # then a share has less to move than a block
         repeats = sum_.images * sum_.groups * sum_.axes[0].count
         self.cycles = tile.cycles * sum_.images * sum_.groups * prod(self.phases) * sum_.axes[0].count
@@ -208,10 +210,19 @@ class Layout:
     def from_afar(self) -> bool:
         """Whether the source comes from memory, and line by line, as the processor does not expect."""
         deep, high, wide = self.sum.axes
-        size = self.sum.images * self.sum.groups * self.sum.channels * self.source_channel
         sampled = max(high.step, wide.step) > 1 and deep.shifts == [0]
         near = cache_bytes(3, 2 * FAR) // 2
-        return self.tile.kind == "filters" and not machine.vectors().few and sampled and size > near
+        return self.tile.kind == "filters" and not machine.vectors().few and sampled and self.source > near
+
+    def many_streams(self) -> bool:
+        """Whether a tile meets pixels of more channels, from behind the second cache, than the processor follows."""
+        single = self.in_place and self.tile.kind == "pixels" and prod(self.sum.kernel) == 1
+        return single and self.sum.channels > FOLLOWED and self.source > cache_bytes(2, 1 << 20)
+
+    @property
+    def source(self) -> int:
+        """Bytes of the whole source."""
+        return self.sum.images * self.sum.groups * self.sum.channels * self.source_channel
 
     @property
     def checked(self) -> float:
@@ -375,7 +386,7 @@ class Layout:
             in_place=self.in_place,
             finite_weights=careful,
             neighbours=self.run,
-            looks_ahead=self.looks_ahead,
+            looks_ahead=self.looks_ahead or self.fetches,
             copied=0 if self.in_place else self.tasks * self.run * strip.channel * sum_.channels // item,
             no_bias=np.zeros(sum_.groups * sum_.filters, f"f{item}"),
             program=Program(steps, int(self.cycles)),
@@ -387,7 +398,7 @@ class Layout:
         item, tile = self.sum.item, self.tile
         if tile.kind == "filters":
             return direct.filters_panel(item, self.lanes, tile.rows, tile.columns, tile.vectors, int(self.looks_ahead))
-        return direct.pixels_panel(item, self.lanes, tile.filters, tile.rows, tile.vectors)
+        return direct.pixels_panel(item, self.lanes, tile.filters, tile.rows, tile.vectors, int(self.fetches))
 
     def check(self) -> tuple[Any, list[int], int, int]:
         """The step that looks at the weights as they are."""

@@ -24,12 +24,13 @@ from fastconv.backends.cpu.vectors import Emit, Value, instruction
 AHEAD = 8  # rows of a product that are fetched before they are loaded
 
 
-@instruction(5)
+@instruction(6)
 def pixels_tile(
     e: Emit,
     filters: int,
     rows: int,
     vectors: int,
+    looks_ahead: int,
     x: Value,
     row_pitch: Value,
     tables: Value,
@@ -47,7 +48,8 @@ def pixels_tile(
     """y[f, i, j] = bias[f] + sum over k of weights[f * filter_step + t[k, 1]] * x[i * row_pitch + t[k, 0] + j].
 
     `t` are the tables. Only `last` lanes of each row's last vector are pixels: no others are read or written. Of the
-    filters only `valid` are there; the others repeat the last one.
+    filters only `valid` are there; the others repeat the last one. Where it `looks_ahead` each tap fetches what the next
+    tile meets.
     """
     width = e.lanes * e.item
     mask = e.first(last)
@@ -64,6 +66,8 @@ def pixels_tile(
             at = e.at(base, offset)
             pixels += [e.load(at, v * width) for v in range(vectors - 1)]
             pixels.append(e.masked_load(mask, at, (vectors - 1) * width))
+            for v in range(vectors if looks_ahead else 0):
+                e.will_load(at, (vectors + v) * width)
         following: list[Value] = []
         for source in sources:
             weight = e.splat(e.number(source, tap))
