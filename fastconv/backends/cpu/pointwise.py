@@ -24,7 +24,7 @@ from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.vectors import I8, READ, Emit, Value, instruction
 
 
-@instruction(7)
+@instruction(8)
 def points_tile(
     e: Emit,
     filters: int,
@@ -32,6 +32,7 @@ def points_tile(
     packs: int,
     whole: int,
     together: int,
+    lines: int,
     x: Value,
     x_row: Value,
     own: Value,
@@ -46,14 +47,13 @@ def points_tile(
     columns: Value,
     ahead: Value,
     ahead_row: Value,
-    fetched: Value,
 ) -> None:
     """y[f, :] = bias[f] + sum over k < depth of weights[k, begin + f] * x[k, :], for filters f of a panel.
 
     Weights are in packs (k, filter) of so many filters `together`. There are `columns` pixels, all that there can be if
-    `whole`, or the last vector has some of its own. A tile that `packs` leaves the pixels at `own`, row behind row. So
-    many rows of other pixels, `ahead`, are fetched before each of `filters` parts of the sum. Of the filters only
-    `valid` are there; the others write where the last one does, before it.
+    `whole`, or the last vector has some of its own. A tile that `packs` leaves the pixels at `own`, row behind row. Each
+    step fetches so many `lines` of a row `ahead`. Of the filters only `valid` are there; the others write where the last
+    one does, before it.
     """
     width = e.lanes * e.item
     last = e.leading(e.b.sub(columns, e.long((vectors - 1) * e.lanes)))  # lanes of the last vector
@@ -67,7 +67,9 @@ def points_tile(
         places = [e.at(e.b.mul(p, pack_bytes), (rest, e.item)) for p, rest in zip(whole_packs, rests, strict=True)]
 
     def step(k: Value, carried: list[Value]) -> list[Value]:
-        line, place, numbers, *sums = carried
+        line, place, numbers, later, *sums = carried
+        for n in range(lines):
+            e.fetch(e.element(later, n * LINE, I8), READ, 2)
 
         def pixels(v: int) -> Value:
             some = packs and not whole and v + 1 == vectors
@@ -87,21 +89,10 @@ def points_tile(
                 number = i * vectors + j if by_filter else j * vectors + i
                 sums[number] = e.fma(one, other, sums[number])
         place = e.at(place, vectors * width) if packs else place
-        return [e.at(line, x_row), place, e.at(numbers, together * e.item), *sums]
+        return [e.at(line, x_row), place, e.at(numbers, together * e.item), e.at(later, ahead_row), *sums]
 
-    def fetch(_: Value, lines: list[Value]) -> list[Value]:
-        for offset in range(0, vectors * width, LINE):
-            e.fetch(e.element(lines[0], offset, I8), READ, 2)
-        return [e.at(lines[0], ahead_row)]
-
-    def part(_: Value, carried: list[Value]) -> list[Value]:
-        line, *rest = carried
-        return [*e.loop(fetched, [line], fetch), *e.loop(each, rest, step)]
-
-    each = e.b.udiv(depth, e.long(filters))
     start = [e.splat(e.number(e.at(bias, (f, e.long(e.item))))) for f in chosen for _ in range(vectors)]
-    _, *carried = e.loop(filters, [ahead, x, own, weights, *start], part)
-    _, _, _, *sums = e.loop(e.b.sub(depth, e.b.mul(each, e.long(filters))), carried, step)
+    _, _, _, _, *sums = e.loop(depth, [x, own, weights, ahead, *start], step)
     for f in reversed(range(filters)):
         for v in range(vectors):
             total, place = sums[f * vectors + v], e.at(y, (chosen[f], y_row))
@@ -111,8 +102,13 @@ def points_tile(
                 e.masked_store(total, last, place, v * width)
 
 
-def tiles_for(item: int, lanes: int, filters: int, vectors: int, whole: int, together: int, spreads: bool) -> Any:
-    """`tiles` of so many filters and vectors, of which the last has some of its numbers if they are not `whole`."""
+def tiles_for(
+    item: int, lanes: int, filters: int, vectors: int, whole: int, together: int, spreads: bool, lines: int
+) -> Any:
+    """`tiles` of so many filters and vectors, of which the last has some of its numbers if they are not `whole`.
+
+    Each tile of a share's filters fetches so many `lines` of each row ahead, until all are.
+    """
     across = vectors * lanes
     apart = filters != together
     spread = at.spread_for(item, lanes)
@@ -121,27 +117,27 @@ def tiles_for(item: int, lanes: int, filters: int, vectors: int, whole: int, tog
     def tiles(plan, packs, x, own, begin, end, count, weights, bias, y, valid, ahead, slot, sums):  # type: ignore[no-untyped-def]
         """All of a panel's filters, for tiles of `count` pixels each; x, own, y, and what is ahead are the first's.
 
-        Tiles of each of the panel's filters fetch some of the rows ahead. y that is spread is the image's.
+        y that is spread is the image's.
         """
         channels, row, pack = word(plan, at.CHANNELS), word(plan, at.PIXELS) * item, word(plan, at.PACK_BYTES)
         for first in range(0, valid, filters):
-            done = (slot + first) * word(plan, at.FETCHED)
-            fetched = word(plan, at.FETCHED) if done < channels else 0
+            done = (slot + first) // filters * lines * LINE  # bytes of each row ahead
             begun = first if apart else 0
             numbers, start = weights + (first - begun) // together * pack, bias + first * item
             for tile in range(begin, end):
                 shift = (tile - begin) * across * item
                 place, pitch = (sums, across * item) if spreads else (y + first * row + shift, row)
-                later, packed = ahead + done * row + shift, own + shift * channels
+                packed = own + shift * channels
+                later, apart_by = (ahead + shift + done, row) if done < across * item else (packed, 0)
                 if packs and first == 0:
                     points_tile(
-                        item, lanes, filters, vectors, 1, whole, together, x + shift, row, packed, numbers, pack, begun,
-                        channels, start, place, pitch, valid - first, count, later, row, fetched,
+                        item, lanes, filters, vectors, 1, whole, together, lines, x + shift, row, packed, numbers, pack, begun,
+                        channels, start, place, pitch, valid - first, count, later, apart_by,
                     )  # fmt: skip
                 else:
                     points_tile(
-                        item, lanes, filters, vectors, 0, whole, together, packed, across * item, 0, numbers, pack,
-                        begun, channels, start, place, pitch, valid - first, count, later, row, fetched,
+                        item, lanes, filters, vectors, 0, whole, together, lines, packed, across * item, 0, numbers, pack,
+                        begun, channels, start, place, pitch, valid - first, count, later, apart_by,
                     )  # fmt: skip
                 if spreads:
                     some, pixel = min(filters, valid - first) // at.TAPS, word(plan, at.ACROSS) * begin + shift // item
@@ -152,18 +148,19 @@ def tiles_for(item: int, lanes: int, filters: int, vectors: int, whole: int, tog
 
 @cache
 def points_body(
-    item: int, lanes: int, tile: tuple[int, int], rest: tuple[int, int], together: int, spreads: bool = False
+    item: int, lanes: int, tile: tuple[int, int], rest: tuple[int, int], together: int, lines: tuple[int, int], spreads: bool
 ) -> Any:
     """The sums, by tiles of so many filters and vectors, whole ones and an image's last, which is not.
 
     Weights are in packs of so many filters `together`, a whole tile's or single ones. If it `spreads` the sums, filters
-    are TAPS of each of the output's channels.
+    are TAPS of each of the output's channels. Tiles of both kinds fetch so many
+    `lines` of each row ahead.
     """
     filters, across = tile[0], tile[1] * lanes
     panel = panel_filters(tile, rest)
     in_place = together != filters
-    whole_tiles = tiles_for(item, lanes, *tile, 1, together, spreads)
-    last_tile = tiles_for(item, lanes, *rest, 0, together, spreads)
+    whole_tiles = tiles_for(item, lanes, *tile, 1, together, spreads, lines[0])
+    last_tile = tiles_for(item, lanes, *rest, 0, together, spreads, lines[1])
 
     @body
     def points(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]

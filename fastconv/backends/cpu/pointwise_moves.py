@@ -26,8 +26,8 @@ from fastconv.backends.cpu.native import body, word
 from fastconv.backends.cpu.turns import turn_block
 
 # Groups; channels, filters and pixels of a group; tiles of pixels, those that are whole, and blocks of them; panels of
-# filters and their shares; channels' rows that are fetched at each step between a tile's parts;
-GROUPS, CHANNELS, FILTERS, PIXELS, TILES, WHOLE, BLOCKS, PANELS, SHARES, FETCHED = range(10)
+# filters and their shares;
+GROUPS, CHANNELS, FILTERS, PIXELS, TILES, WHOLE, BLOCKS, PANELS, SHARES = range(9)
 # of the weights where tiles read them, bytes from one group to the next, and from a pack's filters to the next pack's;
 GROUP_BYTES, PACK_BYTES = 10, 11
 # bytes of a thread's part of the workspace and before it;

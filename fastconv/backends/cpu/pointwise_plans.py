@@ -137,7 +137,6 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
         at.BLOCKS: blocks,
         at.PANELS: panels,
         at.SHARES: shares,
-        at.FETCHED: -(-channels // (panels // shares * panel)),
         at.GROUP_BYTES: sum_.group_step if in_place else packs * pack_bytes,
         at.PACK_BYTES: sum_.filter_step if in_place else pack_bytes,
         at.PER_THREAD: own,
@@ -149,7 +148,9 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
         at.WIDTH: geometry.output_size[-1] if way == SPREAD else 0,
         at.ACROSS: across,
     }
-    kernel = pointwise.points_body(item, lanes, shapes.tile, shapes.rest, 1 if in_place else filters, way == SPREAD)
+    together, share = 1 if in_place else filters, panels // shares * panel
+    lines = fetched(shapes.tile, share, lanes * item), fetched(shapes.rest, share, lanes * item)
+    kernel = pointwise.points_body(item, lanes, shapes.tile, shapes.rest, together, lines, way == SPREAD)
     steps = [(kernel, images * blocks * shares, PARTS)]
     if not in_place:
         dealt = sum_.groups * -(-packs // at.dealt(item, lanes, filters))
@@ -197,6 +198,12 @@ def tiling(pixels: int, lanes: int, registers: Vectors, way: str = EVERY) -> Til
     last = rows - (tiles - 1) * wide
     rest = (filters * wide // last if even and last > 1 else filters, last)
     return Tiling((filters, wide), rest, tiles, tiles if pixels == tiles * wide * lanes else tiles - 1)
+
+
+def fetched(tile: tuple[int, int], share: int, width: int) -> int:
+    """Lines of each row ahead that a tile fetches, for those of a share of the filters to fetch all."""
+    filters, vectors = tile
+    return -(-(-(-vectors * width // LINE)) // (share // filters))
 
 
 def sampling(geometry: Convolution, item: int) -> tuple[dict[int, int], int, int]:
