@@ -15,7 +15,7 @@ from shapes import Case
 
 import fastconv as fc
 import fastconv.functional as F
-from fastconv.backends.cpu import algorithms, depthwise_plans, plans, tile_choice, weight_plans
+from fastconv.backends.cpu import algorithms, blocks, depthwise_plans, plans, tile_choice, weight_plans
 from fastconv.backends.cpu import convolution as cpu_convolution
 
 EXTENT = {1: 70, 2: 14, 3: 5}  # pixels beyond the filter's, at most
@@ -148,9 +148,9 @@ def few_tiles(seed):
         mock.patch.object(plans, "best_tile", best_tile),
         mock.patch.object(weight_plans.Layout, "filter_forms", filter_forms),
         mock.patch.object(weight_plans.Layout, "pixel_forms", return_value=[]),
-        *(mock.patch.object(module, "SMALL", -1.0) for module in (plans, weight_plans, depthwise_plans)),
-        *(mock.patch.object(module, "cache_bytes", cache_bytes) for module in (plans, tile_choice, weight_plans)),
-        mock.patch.object(plans, "GRAIN", 1.0),
+        *(mock.patch.object(module, "SMALL", -1.0) for module in (blocks, weight_plans, depthwise_plans)),
+        *(mock.patch.object(module, "cache_bytes", cache_bytes) for module in (blocks, tile_choice, weight_plans)),
+        mock.patch.object(blocks, "GRAIN", 1.0),
     ]
     forget()
     with contextlib.ExitStack() as stack:

@@ -6,8 +6,8 @@ from numba import njit
 from numpy.testing import assert_allclose, assert_array_equal
 from plan_passes import expected, passes
 
+from fastconv.backends.cpu import blocks, plans, weight_plans
 from fastconv.backends.cpu import convolution as cpu
-from fastconv.backends.cpu import plans, weight_plans
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.coming_lines import coming_lines, expect_strip
 from fastconv.backends.cpu.layout import Strip
@@ -35,11 +35,11 @@ def layer(name):
 def planned(name, threads, far, item=4, backward=False):
     """The direct plan where all but tiny sources come from memory, or none does."""
     with pytest.MonkeyPatch.context() as patch:
-        found = plans.cache_bytes
+        found = blocks.cache_bytes
         last = CACHE if far else 1 << 40
-        patch.setattr(plans, "cache_bytes", lambda level, *size: last if level == 3 else found(level, *size))
-        patch.setattr(plans, "SMALL", -1.0)
-        patch.setattr(plans, "STRIP", CACHE)
+        patch.setattr(blocks, "cache_bytes", lambda level, *size: last if level == 3 else found(level, *size))
+        patch.setattr(blocks, "SMALL", -1.0)
+        patch.setattr(blocks, "STRIP", CACHE)
         return plans.planned.__wrapped__(layer(name), backward, item, threads)
 
 

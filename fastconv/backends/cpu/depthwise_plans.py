@@ -12,9 +12,9 @@ import numpy as np
 
 from fastconv.backends.cpu import axes, depthwise, depthwise_phases, depthwise_planes, machine
 from fastconv.backends.cpu.axes import Axis
+from fastconv.backends.cpu.blocks import PARTS, SMALL
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, PAGE, cache_bytes
-from fastconv.backends.cpu.plans import PARTS, SMALL
 from fastconv.backends.cpu.programs import Program
 from fastconv.geometry import Convolution
 from fastconv.typing import Array

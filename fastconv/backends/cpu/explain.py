@@ -26,9 +26,9 @@ from fastconv.backends.cpu import (
 from fastconv.backends.cpu import roof as roofs
 from fastconv.backends.cpu.algorithms import choose
 from fastconv.backends.cpu.algorithms import direct_plan as planned
+from fastconv.backends.cpu.blocks import COPY
 from fastconv.backends.cpu.machine import vectors
 from fastconv.backends.cpu.native import BODY
-from fastconv.backends.cpu.plans import COPY
 from fastconv.backends.cpu.shortcuts import PLAIN, is_product, trimmed
 from fastconv.backends.cpu.tile_choice import ARITHMETIC
 from fastconv.backends.cpu.winograd_plans import M

@@ -2,8 +2,8 @@
 
 y[n, o, p] = bias[o] + sum over c of weight[o, c] x[n, c, p], pixels in the lanes. A task is a block of some tiles of an
 image's pixels, and a share of the filters. The first filters' tiles load the pixels where they lie, a channel far from
-the next, and leave them behind each other for the others. All fetch the next block, a few lines at a time: many at once
-would hold up the loads, and the processor does not expect them.
+the next, and leave them behind each other for the others. All fetch the next block, a line or some more with each
+step: of many at once most would be dropped, and the processor does not expect them.
 
 An image's last tile has another width, and so many filters that its sums fill as many registers. Filters come from
 packs of as many as a whole tile has, or each from its own row of the weights.
@@ -51,9 +51,9 @@ def points_tile(
     """y[f, :] = bias[f] + sum over k < depth of weights[k, begin + f] * x[k, :], for filters f of a panel.
 
     Weights are in packs (k, filter) of so many filters `together`. There are `columns` pixels, all that there can be if
-    `whole`, or the last vector has some of its own. A tile that `packs` leaves the pixels at `own`, row behind row. Each
-    step fetches so many `lines` of a row `ahead`. Of the filters only `valid` are there; the others write where the last
-    one does, before it.
+    `whole`, or the last vector has some of its own. A tile that `packs` leaves the pixels at `own`, row behind row.
+    Each step fetches so many `lines` of a row `ahead`. Of the filters only `valid` are there; the others write where
+    the last one does, before it.
     """
     width = e.lanes * e.item
     last = e.leading(e.b.sub(columns, e.long((vectors - 1) * e.lanes)))  # lanes of the last vector
@@ -128,16 +128,16 @@ def tiles_for(
                 shift = (tile - begin) * across * item
                 place, pitch = (sums, across * item) if spreads else (y + first * row + shift, row)
                 packed = own + shift * channels
-                later, apart_by = (ahead + shift + done, row) if done < across * item else (packed, 0)
+                later, later_row = (ahead + shift + done, row) if done < across * item else (packed, 0)
                 if packs and first == 0:
                     points_tile(
-                        item, lanes, filters, vectors, 1, whole, together, lines, x + shift, row, packed, numbers, pack, begun,
-                        channels, start, place, pitch, valid - first, count, later, apart_by,
+                        item, lanes, filters, vectors, 1, whole, together, lines, x + shift, row, packed, numbers, pack,
+                        begun, channels, start, place, pitch, valid - first, count, later, later_row,
                     )  # fmt: skip
                 else:
                     points_tile(
-                        item, lanes, filters, vectors, 0, whole, together, lines, packed, across * item, 0, numbers, pack,
-                        begun, channels, start, place, pitch, valid - first, count, later, apart_by,
+                        item, lanes, filters, vectors, 0, whole, together, lines, packed, across * item, 0, numbers,
+                        pack, begun, channels, start, place, pitch, valid - first, count, later, later_row,
                     )  # fmt: skip
                 if spreads:
                     some, pixel = min(filters, valid - first) // at.TAPS, word(plan, at.ACROSS) * begin + shift // item
@@ -148,7 +148,13 @@ def tiles_for(
 
 @cache
 def points_body(
-    item: int, lanes: int, tile: tuple[int, int], rest: tuple[int, int], together: int, lines: tuple[int, int], spreads: bool
+    item: int,
+    lanes: int,
+    tile: tuple[int, int],
+    rest: tuple[int, int],
+    together: int,
+    lines: tuple[int, int],
+    spreads: bool,
 ) -> Any:
     """The sums, by tiles of so many filters and vectors, whole ones and an image's last, which is not.
 

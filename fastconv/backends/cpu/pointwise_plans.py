@@ -12,9 +12,9 @@ import numpy as np
 
 from fastconv.backends.cpu import pointwise
 from fastconv.backends.cpu import pointwise_moves as at
+from fastconv.backends.cpu.blocks import SMALL
 from fastconv.backends.cpu.layout import up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes, vectors
-from fastconv.backends.cpu.plans import SMALL
 from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.tile_choice import ARITHMETIC, ENDS, IDLE, LOADS, PACK, PACKED, Sum, described
 from fastconv.geometry import Convolution
@@ -203,7 +203,7 @@ def tiling(pixels: int, lanes: int, registers: Vectors, way: str = EVERY) -> Til
 def fetched(tile: tuple[int, int], share: int, width: int) -> int:
     """Lines of each row ahead that a tile fetches, for those of a share of the filters to fetch all."""
     filters, vectors = tile
-    return -(-(-(-vectors * width // LINE)) // (share // filters))
+    return -(-up(vectors * width, LINE) // (share // filters * LINE))
 
 
 def sampling(geometry: Convolution, item: int) -> tuple[dict[int, int], int, int]:

@@ -48,8 +48,8 @@ def pixels_tile(
     """y[f, i, j] = bias[f] + sum over k of weights[f * filter_step + t[k, 1]] * x[i * row_pitch + t[k, 0] + j].
 
     `t` are the tables. Only `last` lanes of each row's last vector are pixels: no others are read or written. Of the
-    filters only `valid` are there; the others repeat the last one. Where it `looks_ahead` each tap fetches what the next
-    tile meets.
+    filters only `valid` are there; the others repeat the last one. Where it `looks_ahead` each tap fetches what the
+    next tile meets.
     """
     width = e.lanes * e.item
     mask = e.first(last)

@@ -13,10 +13,10 @@ import numpy as np
 from fastconv.backends.cpu import axes, weight_gradient
 from fastconv.backends.cpu import pointwise_moves as at
 from fastconv.backends.cpu import strips as s
+from fastconv.backends.cpu.blocks import RUN, SMALL
 from fastconv.backends.cpu.layout import Strip, up
 from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes, vectors
 from fastconv.backends.cpu.native import code
-from fastconv.backends.cpu.plans import RUN, SMALL
 from fastconv.backends.cpu.pointwise_plans import sampled, sampling, single_taps
 from fastconv.backends.cpu.programs import Program
 from fastconv.backends.cpu.tile_choice import ALIGNED, rate
