@@ -296,7 +296,7 @@ def check_body(item: int, lanes: int) -> Any:
     return check
 
 
-NEXT_ROWS = 4
+NEXT_ROWS = 4  # how many rows of weights are fetched before they are packed
 
 # A packing plan's words: of the weights, and of the panels; for the taps of all rows of weights where in a panel they
 # belong, 0 if that is the order in which they lie.

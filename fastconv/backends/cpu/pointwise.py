@@ -60,11 +60,8 @@ def points_tile(
     limit = e.b.sub(valid, e.long(1))
     chosen = [e.least(f, limit) for f in range(filters)]
     places = [e.long(f * e.item) for f in range(filters)]  # of a step's weights
-    if filters != together:  # a pack has no tile's filters
-        numbers = [e.at(begin, place) for place in chosen]
-        whole_packs = [e.b.udiv(number, e.long(together)) for number in numbers]
-        rests = [e.b.urem(number, e.long(together)) for number in numbers]
-        places = [e.at(e.b.mul(p, pack_bytes), (rest, e.item)) for p, rest in zip(whole_packs, rests, strict=True)]
+    if filters != together:
+        places = weights_apart(e, together, [e.at(begin, f) for f in chosen], pack_bytes)
 
     def step(k: Value, carried: list[Value]) -> list[Value]:
         line, place, numbers, later, *sums = carried
@@ -102,8 +99,15 @@ def points_tile(
                 e.masked_store(total, last, place, v * width)
 
 
+def weights_apart(e: Emit, together: int, numbers: list[Value], pack_bytes: Value) -> list[Value]:
+    """Where a step's weights lie, if no pack has a tile's filters, of which these are the numbers."""
+    packs = [e.b.udiv(number, e.long(together)) for number in numbers]
+    rests = [e.b.urem(number, e.long(together)) for number in numbers]
+    return [e.at(e.b.mul(pack, pack_bytes), (rest, e.item)) for pack, rest in zip(packs, rests, strict=True)]
+
+
 def tiles_for(
-    item: int, lanes: int, filters: int, vectors: int, whole: int, together: int, spreads: bool, lines: int
+    item: int, lanes: int, filters: int, vectors: int, lines: int, whole: int, together: int, spreads: bool
 ) -> Any:
     """`tiles` of so many filters and vectors, of which the last has some of its numbers if they are not `whole`.
 
@@ -148,25 +152,18 @@ def tiles_for(
 
 @cache
 def points_body(
-    item: int,
-    lanes: int,
-    tile: tuple[int, int],
-    rest: tuple[int, int],
-    together: int,
-    lines: tuple[int, int],
-    spreads: bool,
+    item: int, lanes: int, tile: tuple[int, int, int], rest: tuple[int, int, int], together: int, spreads: bool
 ) -> Any:
-    """The sums, by tiles of so many filters and vectors, whole ones and an image's last, which is not.
+    """The sums, by tiles of so many filters, vectors and lines ahead: whole ones, and an image's last, which is not.
 
     Weights are in packs of so many filters `together`, a whole tile's or single ones. If it `spreads` the sums, filters
-    are TAPS of each of the output's channels. Tiles of both kinds fetch so many
-    `lines` of each row ahead.
+    are TAPS of each of the output's channels.
     """
     filters, across = tile[0], tile[1] * lanes
     panel = panel_filters(tile, rest)
     in_place = together != filters
-    whole_tiles = tiles_for(item, lanes, *tile, 1, together, spreads, lines[0])
-    last_tile = tiles_for(item, lanes, *rest, 0, together, spreads, lines[1])
+    whole_tiles = tiles_for(item, lanes, *tile, 1, together, spreads)
+    last_tile = tiles_for(item, lanes, *rest, 0, together, spreads)
 
     @body
     def points(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
@@ -213,6 +210,6 @@ def points_body(
     return points
 
 
-def panel_filters(tile: tuple[int, int], rest: tuple[int, int]) -> int:
+def panel_filters(tile: tuple[int, ...], rest: tuple[int, ...]) -> int:
     """Filters that whole tiles and the last one both share out evenly."""
     return tile[0] if tile[0] == rest[0] else tile[0] * tile[1]

@@ -127,11 +127,7 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
     shared = 0 if in_place else up(sum_.groups * packs * pack_bytes, PAGE)
     before = up(filters * across * item, LINE) + 2 * LINE if way == SPREAD else 0  # a tile's sums, and biases
     own = before + up((-(-shapes.tiles // blocks) * across + lanes) * channels * item, PAGE) + LINE
-    values = {
-        at.GROUPS: sum_.groups,
-        at.CHANNELS: channels,
-        at.FILTERS: sum_.filters,
-        at.PIXELS: pixels,
+    values = sum_words(sum_) | {
         at.TILES: shapes.tiles,
         at.WHOLE: shapes.whole,
         at.BLOCKS: blocks,
@@ -142,15 +138,12 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
         at.PER_THREAD: own,
         at.SHARED: shared + before,
         at.PACKS: packs,
-        at.FILTER_STEP: sum_.filter_step,
-        at.CHANNEL_STEP: sum_.channel_step,
-        at.GROUP_STEP: sum_.group_step,
         at.WIDTH: geometry.output_size[-1] if way == SPREAD else 0,
         at.ACROSS: across,
     }
-    together, share = 1 if in_place else filters, panels // shares * panel
-    lines = fetched(shapes.tile, share, lanes * item), fetched(shapes.rest, share, lanes * item)
-    kernel = pointwise.points_body(item, lanes, shapes.tile, shapes.rest, together, lines, way == SPREAD)
+    share = panels // shares * panel  # filters
+    tile, rest = ((*kind, fetched(kind, share, lanes * item)) for kind in (shapes.tile, shapes.rest))
+    kernel = pointwise.points_body(item, lanes, tile, rest, 1 if in_place else filters, way == SPREAD)
     steps = [(kernel, images * blocks * shares, PARTS)]
     if not in_place:
         dealt = sum_.groups * -(-packs // at.dealt(item, lanes, filters))
@@ -176,6 +169,19 @@ def build(sum_: Sum, threads: int, registers: Vectors, geometry: Convolution, wa
         program=Program([(code, words, count, each) for code, count, each in steps], int(work)),
         by_images=way in (EVERY, SPREAD),
     )
+
+
+def sum_words(sum_: Sum) -> dict[int, int]:
+    """Words on the sum: its extents, and where its weights lie."""
+    return {
+        at.GROUPS: sum_.groups,
+        at.CHANNELS: sum_.channels,
+        at.FILTERS: sum_.filters,
+        at.PIXELS: sum_.axes[2].count,
+        at.FILTER_STEP: sum_.filter_step,
+        at.CHANNEL_STEP: sum_.channel_step,
+        at.GROUP_STEP: sum_.group_step,
+    }
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,7 @@ def pixels_tile(
     filters only `valid` are there; the others repeat the last one. Where it `looks_ahead` each tap fetches what the
     next tile meets.
     """
-    width = e.lanes * e.item
-    mask = e.first(last)
+    width, mask = e.lanes * e.item, e.first(last)
     limit = e.b.sub(valid, e.long(1))
     chosen = [e.least(f, limit) for f in range(filters)]
     sources = [e.at(weights, (f, filter_step)) for f in chosen]
@@ -74,20 +73,18 @@ def pixels_tile(
             following += [e.fma(weight, pixel, sums[len(following) + v]) for v, pixel in enumerate(pixels)]
         return following
 
-    for f in chosen:
-        for i in range(rows):
-            for v in range(vectors):
-                e.will_store(e.at(y, (f, filter_pitch), (i, y_row_pitch)), v * width)
+    targets = [e.at(y, (f, filter_pitch), (i, y_row_pitch)) for f in chosen for i in range(rows)]
+    for place in targets:
+        for v in range(vectors):
+            e.will_store(place, v * width)
     start = []
     for f in chosen:
         start += [e.splat(e.number(e.at(bias, (f, bias_step))))] * (rows * vectors)
     sums = iter(e.loop(taps, start, step))
-    for f in chosen:
-        for i in range(rows):
-            place = e.at(y, (f, filter_pitch), (i, y_row_pitch))
-            for v in range(vectors - 1):
-                e.store(next(sums), place, v * width)
-            e.masked_store(next(sums), mask, place, (vectors - 1) * width)
+    for place in targets:
+        for v in range(vectors - 1):
+            e.store(next(sums), place, v * width)
+        e.masked_store(next(sums), mask, place, (vectors - 1) * width)
 
 
 @instruction(6)
