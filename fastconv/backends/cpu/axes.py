@@ -71,6 +71,13 @@ class Axis:
         last = (self.count - 1) * self.step + self.shifts[-1]
         return self.shifts[0] >= 0 and last < self.source and len(self.residues) == 1
 
+    def unseen(self, pixels: int) -> float:
+        """The part of all taps that meet padding in all pixels of a tile, which has so many; the mean over tiles."""
+        shifts = [shift for phase in self.phases for _, shift in phase]
+        tops = [min(top, self.count - pixels) * self.step for top in range(0, self.count, pixels)]
+        seen = sum(-(pixels - 1) * self.step <= top + shift < self.source for top in tops for shift in shifts)
+        return 1 - seen / max(1, len(tops) * len(shifts))
+
     def found(self, shift: int) -> tuple[int, int]:
         """Where a shift's pixel lies in a strip, from the block's first one: its residue's number, and pixels."""
         if self.apart:

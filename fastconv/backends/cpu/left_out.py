@@ -18,15 +18,6 @@ from fastconv.typing import Array
 KINDS = 3  # taps that meet padding in the first pixel of a row, in neither or both, in the last one
 
 
-def part_of_rows(sum_: Sum, tile: Tile) -> float:
-    """The part of all taps whose whole row meets padding in all rows of a tile."""
-    high, rows = sum_.axes[1], tile.rows
-    shifts = [shift for phase in high.phases for _, shift in phase]
-    tops = [min(top, high.count - rows) * high.step for top in range(0, high.count, rows)]
-    seen = sum(-(rows - 1) * high.step <= top + shift < high.source for top in tops for shift in shifts)
-    return 1 - seen / max(1, len(tops) * len(shifts))
-
-
 def kinds(sum_: Sum, tile: Tile) -> int:
     """KINDS if to leave out pixels saves more than it takes to tell taps apart, else 1."""
     wide = sum_.axes[2]

@@ -64,7 +64,7 @@ class Layout(Blocks):
     def __init__(self, sum_: Sum, tile: Tile, lanes: int, threads: int, leaves_out: bool = True) -> None:
         super().__init__(sum_, tile, lanes, threads)
         self.by_rows = leaves_out and tile.kind == "filters"
-        self.by_rows &= self.cycles * left_out.part_of_rows(sum_, tile) > self.checked
+        self.by_rows &= self.cycles * sum_.axes[1].unseen(tile.rows) > self.checked
         # With few registers the sums that are left would wait for each other.
         self.kinds = left_out.kinds(sum_, tile) if self.by_rows and not machine.vectors().few else 1
 

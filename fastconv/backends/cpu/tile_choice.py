@@ -112,11 +112,11 @@ def rate(sums: int, loads: float, registers: int = 32) -> float:
     return max(sums / 2, 4.0, ALONE * loads, (sums + loads + OTHERS) / ISSUED)
 
 
-def shared_parts(sum_: Sum, lanes: int, sums: float) -> dict[str, float]:
+def shared_parts(sum_: Sum, lanes: int, taps: float, sums: float) -> dict[str, float]:
     """The multiply-adds of so many vectors of sums, at two a cycle: those that count, and those in idle lanes."""
     _, height, width = sum_.axes
-    useful = sum_.filters * height.count * width.count * sum_.taps / (2 * lanes)
-    return {ARITHMETIC: useful, IDLE: sum_.taps * sums / 2 - useful}
+    useful = sum_.filters * height.count * width.count * taps / (2 * lanes)
+    return {ARITHMETIC: useful, IDLE: taps * sums / 2 - useful}
 
 
 def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
@@ -139,7 +139,7 @@ def pixel_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         weight = WEIGHT_FEW if few else WEIGHT
         masked = MASKED_FEW * rows * (few and len(width.phases) == 1 and width.count < across * lanes)
         step = max(filters * vectors / 2 + weight * filters + load * vectors, 4.0) + turned + masked
-        parts = shared_parts(sum_, lanes, tiles * filters * vectors)
+        parts = shared_parts(sum_, lanes, sum_.taps, tiles * filters * vectors)
         parts[LOADS] = tiles * sum_.taps * (step - filters * vectors / 2)
         if few:
             together = -(-height.count // rows) * -(-wanted // across)
@@ -157,8 +157,9 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
     pixels = sum_.images * prod(a.count * len(a.phases) for a in sum_.axes)
     found = []
     narrowest = min(2 if registers <= FEW else 3, width.count)
-    for vectors, rows, columns in product((1, 2, 3, 4), (4, 3, 2, 1), range(narrowest, 15)):  # the first of equals
-        sums = rows * columns * vectors
+    seen = {rows: sum_.taps * (1 - height.unseen(rows)) for rows in (1, 2, 3, 4)}  # taps that tiles do not leave out
+    for vectors, rows, columns in product((1, 2, 3, 4), seen, range(narrowest, 15)):  # the first of equals
+        sums, taps = rows * columns * vectors, seen[rows]
         if sums + vectors + 1 > registers or columns > width.count or rows > height.count:
             continue
         panels = -(-sum_.filters // (lanes * vectors))
@@ -170,10 +171,10 @@ def filter_tiles(sum_: Sum, lanes: int, registers: int) -> list[Tile]:
         together = -(-height.count // rows) * -(-width.count // columns)  # tiles that meet the same weights, at most
         far = (FARTHER if sum_.far else FAR) * vectors / together
         cuts = -(-sum_.taps // cut_of(vectors * lanes * sum_.item, sum_.item, sum_.axes[2])) if together > 1 else 1
-        parts = shared_parts(sum_, lanes, tiles * sums)
+        parts = shared_parts(sum_, lanes, taps, tiles * sums)
         lone = LONE * (registers <= FEW and rows == 1 and prod(sum_.kernel) > 1)
-        parts[LOADS] = tiles * sum_.taps * (rate(sums, rows * columns + vectors, registers) - sums / 2 + lone)
-        parts[FETCHED] = tiles * sum_.taps * far
+        parts[LOADS] = tiles * taps * (rate(sums, rows * columns + vectors, registers) - sums / 2 + lone)
+        parts[FETCHED] = tiles * taps * far
         parts[ENDS] = tiles * (stores + cuts * BRANCH + (cuts - 1) * AGAIN * sums)
         parts[PACKED] = packing * prod(a.count for a in sum_.axes)
         found.append(Tile("filters", lanes * vectors, rows, columns, vectors, parts))
