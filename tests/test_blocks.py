@@ -21,7 +21,7 @@ def caches(monkeypatch):
 def layout(shape, weight, threads, item=4, backward=False, choice=tile_choice.best_tile):
     sum_ = tile_choice.described(convolution(shape, weight, 1, weight[-1] // 2, 1, 1), backward, item)
     lanes = vectors().lanes(item)
-    return plans.Layout(sum_, choice(sum_, lanes, vectors().registers), lanes, threads)
+    return plans.Layout(sum_, choice(sum_, lanes, vectors()), lanes, threads)
 
 
 def pixels_tile(sum_, lanes, registers):

@@ -13,6 +13,7 @@ import llvmlite.binding
 # The widest registers that a feature of the processor stands for, and how many of them there are.
 VECTORS = {"avx512f": (512, 32), "avx": (256, 16), "sse2": (128, 16), "neon": (128, 32), "altivec": (128, 32)}
 WIDTHS = (128, 256, 512)
+HALVES = ("znver4", "icelake-client", "rocketlake", "tigerlake")  # processors with one multiply-add of 512 bits a cycle
 FEW = 16  # registers
 LINE = 64  # bytes of a cache line
 PAGE = 4096  # bytes, of which the parts of a workspace are multiples
@@ -33,6 +34,11 @@ class Vectors:
     def few(self) -> bool:
         """Whether there are so few that a tile's sums leave little to what they are made of."""
         return self.registers <= FEW
+
+    @property
+    def units(self) -> int:
+        """Multiply-adds of such vectors that begin in a cycle."""
+        return 1 if self.bits == 512 and llvmlite.binding.get_host_cpu_name() in HALVES else 2
 
     @property
     def masks(self) -> bool:

@@ -53,7 +53,7 @@ def planned(geometry: Convolution, backward: bool, item: int, threads: int, leav
 def build(sum_: Sum, threads: int, registers: Vectors, leaves_out: bool = True) -> Plan:
     """Choose tile and blocks, and write the program."""
     lanes = registers.lanes(sum_.item)
-    tile = best_tile(sum_, lanes, registers.registers)
+    tile = best_tile(sum_, lanes, registers)
     layout = Layout(sum_, tile, lanes, threads, leaves_out)
     return layout.plan()
 

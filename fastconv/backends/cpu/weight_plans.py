@@ -93,7 +93,7 @@ class Layout:
         self.groups = geometry.groups
         self.channels, self.filters = geometry.in_channels // self.groups, geometry.out_channels // self.groups
         self.taps = prod(len(a.phases[0]) for a in self.axes)
-        forms = [*self.filter_forms(registers.registers), *self.pixel_forms(registers.registers)]
+        forms = [*self.filter_forms(registers), *self.pixel_forms(registers)]
         self.form = min(forms, key=lambda form: form.cycles)
         self.in_place = all(a.step == 1 and a.shifts == [0] and a.source == a.target for a in self.axes)
         pixels = geometry.batch * prod(a.count for a in self.axes)
@@ -150,12 +150,14 @@ class Layout:
         together = self.axes[2].step == 1 and shifts == list(range(shifts[0], shifts[0] + len(shifts)))
         return len(shifts) if together and len(shifts) <= 7 else 1
 
-    def filter_forms(self, registers: int) -> list[Form]:
+    def filter_forms(self, registers: Vectors) -> list[Form]:
         """Tiles with filters in the lanes."""
         found = []
         for columns, count, across in product({1, self.across()}, (1, 2, 3, 4, 6, 8), (1, 2, 3, 4)):
             sums = count * columns * across
-            if sums + across + 1 > registers or (across > 1 and across * self.lanes >= self.filters + self.lanes):
+            if sums + across + 1 > registers.registers or (
+                across > 1 and across * self.lanes >= self.filters + self.lanes
+            ):
                 continue
             starts = self.channels * self.taps // columns
             tiles = -(-starts // count) * -(-self.filters // (across * self.lanes))
@@ -164,7 +166,7 @@ class Layout:
             found.append(Form("filters", count, columns, across, 1, cycles))
         return found
 
-    def pixel_forms(self, registers: int) -> list[Form]:
+    def pixel_forms(self, registers: Vectors) -> list[Form]:
         """Tiles with pixels in the lanes: a vector of them, which crosses lines of the cache, for some filters."""
         width = self.axes[2].count
         used = width / (-(-width // self.lanes) * self.lanes)
@@ -172,12 +174,12 @@ class Layout:
         found = []
         for filters, taps in product((1, 2, 3, 4), range(1, 11)):
             sums, planes = filters * taps, min(self.channels, -(-taps // self.taps))  # channels of the taps
-            if sums + filters + (filters > 1) > registers or filters > self.filters:
+            if sums + filters + (filters > 1) > registers.registers or filters > self.filters:
                 continue
             if planes > 1 and filters + planes > STREAMS:
                 continue
             tiles = -(-self.taps * self.channels // taps) * -(-self.filters // filters)
-            step = max(rate(sums, filters + taps), ALIGNED * filters + (0.5 + 0.5 * lines) * taps)
+            step = max(rate(sums, filters + taps, registers), ALIGNED * filters + (0.5 + 0.5 * lines) * taps)
             step += (filters + planes) * (APART if planes > 1 else AGAIN * lines if filters > 1 else 0.0)
             far = tiles * sums * self.lanes * self.item > cache_bytes(2, 1 << 20) // 2
             ends = 20 / width + sums * (SUM_FAR if far else SUM) / block
