@@ -100,3 +100,14 @@ def test_bits_do_not_depend_on_threads():
         fc.set_num_threads(before)
     assert_array_equal(found[0], found[1])
     assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, 2])
+def test_tiles_see_the_part_of_the_taps_that_is_not_left_out(rows, step):
+    high = Axis(9, -(-9 // step), step, (((0, -2), (1, -1), (2, 0), (3, 1)),))
+    shifts = np.array([-2, -1, 0, 1])
+    bounds = left_out.ranges(high, rows, shifts, np.zeros(4, np.int64), 1)[:, 0]
+    tops = [min(top, high.count - rows) for top in range(0, high.count, rows)]
+    seen = sum(bounds[top, 1] - bounds[top, 0] for top in tops)
+    assert high.unseen(rows) == pytest.approx(1 - seen / (4 * len(tops)))

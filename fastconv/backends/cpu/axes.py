@@ -66,6 +66,11 @@ class Axis:
         return 0 if self.apart else max(shift // self.step for shift in self.shifts) - self.least
 
     @property
+    def whole(self) -> int:
+        """Pixels of a strip of all output pixels of a phase."""
+        return min((self.count + self.margin) * len(self.residues), self.count * len(self.shifts))
+
+    @property
     def inside(self) -> bool:
         """Whether no tap ever meets padding, and all of them one residue: then the source can be read in place."""
         last = (self.count - 1) * self.step + self.shifts[-1]

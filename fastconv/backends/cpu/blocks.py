@@ -124,11 +124,12 @@ class Blocks:
         size = self.strip(rows, columns).channel * self.sum.channels
         copy = 0.0 if self.in_place else COPY * size / item * (1 + (size > cache_bytes(2, 1 << 20) * 3 // 8))
         again = FARTHER * size / LINE * -(-self.panels // share) * (size > cache_bytes(2, 1 << 20))
-        total = cycles + rounds * (again + TASK) + fills * copy
+        other = machine.vectors().units / 2
+        total = cycles + other * (rounds * (again + TASK) + fills * copy)
         weights = self.sum.groups * self.sum.weights / item
         if repeats * down * across == 1:  # each panel is packed by the task that wants it
             return total + each * packing * some * rounds
-        return total + self.cycles * packing / self.threads + (FOREIGN * weights if packing else 0.0)
+        return total + self.cycles * packing / self.threads + (other * FOREIGN * weights if packing else 0.0)
 
     def neighbours(self, tasks: int) -> int:
         """Groups of a task that are neighbours, where they are small; or images, where weights come from far."""

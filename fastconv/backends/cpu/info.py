@@ -3,7 +3,6 @@
 from typing import Any
 
 import llvmlite
-import llvmlite.binding
 import numba
 
 from fastconv import threads
@@ -14,7 +13,7 @@ def describe() -> dict[str, Any]:
     """What `fastconv info` shows of the processor; it compiles nothing."""
     folder = cache.folder()
     return {
-        "processor": llvmlite.binding.get_host_cpu_name(),
+        "processor": machine.processor(),
         "vector_bits": machine.vectors().bits,
         "processor_caches": machine.processor_caches(),
         "threads": min(threads.get_num_threads(), launching.LIMIT),

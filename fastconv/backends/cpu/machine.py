@@ -38,12 +38,18 @@ class Vectors:
     @property
     def units(self) -> int:
         """Multiply-adds of such vectors that begin in a cycle."""
-        return 1 if self.bits == 512 and llvmlite.binding.get_host_cpu_name() in HALVES else 2
+        return 1 if self.bits == 512 and processor() in HALVES else 2
 
     @property
     def masks(self) -> bool:
         """Whether masks have registers of their own."""
         return self.bits == 512
+
+
+@cache
+def processor() -> str:
+    """The machine's processor, as LLVM calls it."""
+    return str(llvmlite.binding.get_host_cpu_name())
 
 
 @cache

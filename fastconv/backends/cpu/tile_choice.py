@@ -184,8 +184,8 @@ def filter_tiles(sum_: Sum, lanes: int, registers: Vectors) -> list[Tile]:
     pixels = sum_.images * prod(a.count * len(a.phases) for a in sum_.axes)
     found, other = [], registers.units / 2
     branch = BRANCH if registers.units > 1 else BRANCH_SINGLE
-    source = sum_.channels * prod(min(a.source, a.count * len(a.shifts)) for a in sum_.axes) * sum_.item
-    whole = source if cache_bytes(2, 1 << 20) < source < sum_.weights else 0  # what each panel fetches again, then
+    strip, near = sum_.channels * prod(a.whole for a in sum_.axes) * sum_.item, cache_bytes(2, 1 << 20)
+    again = (strip > near * 3 // 4) * (FAR if strip <= near else FARTHER) * (strip < sum_.weights)  # by each panel
     narrowest = min(2 if registers.few else 3, width.count)
     seen = {rows: sum_.taps * (1 - height.unseen(rows)) for rows in (1, 2, 3, 4)}  # taps that tiles do not leave out
     for vectors, rows, columns in product((1, 2, 3, 4), seen, range(narrowest, 15)):  # the first of equals
@@ -203,7 +203,7 @@ def filter_tiles(sum_: Sum, lanes: int, registers: Vectors) -> list[Tile]:
         cuts = -(-sum_.taps // cut_of(vectors * lanes * sum_.item, sum_.item, sum_.axes[2])) if together > 1 else 1
         parts = shared_parts(sum_, lanes, taps, tiles * sums)
         step = filters_rate(rows, columns, vectors, prod(sum_.kernel), registers)
-        parts[LOADS] = tiles * taps * (step - sums / 2) + other * panels * whole / LINE * FARTHER
+        parts[LOADS] = tiles * taps * (step - sums / 2) + other * panels * again * strip / LINE
         parts[FETCHED] = other * tiles * taps * far
         parts[ENDS] = tiles * (stores + cuts * branch + (cuts - 1) * AGAIN * sums)
         parts[PACKED] = other * packing * prod(a.count for a in sum_.axes)
