@@ -79,9 +79,12 @@ class Axis:
     def unseen(self, pixels: int) -> float:
         """The part of all taps that meet padding in all pixels of a tile, which has so many; the mean over tiles."""
         shifts = [shift for phase in self.phases for _, shift in phase]
-        tops = [min(top, self.count - pixels) * self.step for top in range(0, self.count, pixels)]
-        seen = sum(-(pixels - 1) * self.step <= top + shift < self.source for top in tops for shift in shifts)
-        return 1 - seen / max(1, len(tops) * len(shifts))
+        tiles, last = -(-self.count // pixels), self.count - pixels  # where the last one begins, within the others
+        seen = 0
+        for shift in shifts:
+            low, high = 1 - pixels - shift // self.step, (self.source - 1 - shift) // self.step
+            seen += len(range(max(0, -(-low // pixels)), min(tiles - 2, high // pixels) + 1)) + (low <= last <= high)
+        return 1 - seen / max(1, tiles * len(shifts))
 
     def found(self, shift: int) -> tuple[int, int]:
         """Where a shift's pixel lies in a strip, from the block's first one: its residue's number, and pixels."""
