@@ -6,7 +6,7 @@ from numba import njit
 from numpy.testing import assert_allclose, assert_array_equal
 from plan_passes import expected, passes
 
-from fastconv.backends.cpu import blocks, plans, weight_plans
+from fastconv.backends.cpu import blocks, plans, tile_choice, weight_plans
 from fastconv.backends.cpu import convolution as cpu
 from fastconv.backends.cpu import strips as s
 from fastconv.backends.cpu.coming_lines import coming_lines, expect_strip
@@ -33,13 +33,18 @@ def layer(name):
 
 
 def planned(name, threads, far, item=4, backward=False):
-    """The direct plan where all but tiny sources come from memory, or none does."""
+    """The direct plan, of filters in the lanes, where all but tiny sources come from memory, or none does."""
+
+    def best_tile(*given):
+        return min(tile_choice.filter_tiles(*given), key=lambda tile: tile.cycles)
+
     with pytest.MonkeyPatch.context() as patch:
         found = blocks.cache_bytes
         last = CACHE if far else 1 << 40
         patch.setattr(blocks, "cache_bytes", lambda level, *size: last if level == 3 else found(level, *size))
         patch.setattr(blocks, "SMALL", -1.0)
         patch.setattr(blocks, "STRIP", CACHE)
+        patch.setattr(plans, "best_tile", best_tile)
         return plans.planned.__wrapped__(layer(name), backward, item, threads)
 
 

@@ -29,8 +29,10 @@ AGAIN = 2.0  # cycles to store and load a sum that goes on in the next cut
 BRANCH, BRANCH_SINGLE = 30.0, 3.0  # cycles of a tile or a cut that are lost at its ends, also of a single unit
 FAR, FARTHER = 2.0, 8.0  # cycles to fetch a vector of weights from the second cache, and from behind it
 PACK, PACK_TOGETHER = 1.2, 0.3  # cycles to pack a weight, also where filters are neighbours in memory
+PACK_ROW = 24.0  # cycles until the first of the neighbours comes, of each row in memory
 PACK_FAR = 1.0  # and more of a panel that the second cache does not hold until it is wanted
 ROW, ROW_OF_PIXELS = 0.6, 0.3  # cycles of a tap for each further row of a tile, beside a single unit
+LEAST_PAIR = 3.8  # cycles of a step there at least, with two vectors of filters
 STREAMED = 0.06  # cycles that a multiply-add waits there if the source comes from behind the second cache
 LEAST, LEAST_VECTORS = 2.7, 4.4  # cycles of a step there at least, with one vector of pixels and with several
 BESIDE = 0.15  # what remains of the cycles of loads of vectors there
@@ -124,7 +126,7 @@ def filters_rate(rows: int, columns: int, vectors: int, taps: int, registers: Ve
     """Cycles of a step with filters in the lanes."""
     sums = rows * columns * vectors
     if registers.units == 1:
-        return max(sums / 2, 2.0) + ROW * (rows - 1)
+        return max(sums / 2, LEAST_PAIR if vectors == 2 else 2.0) + ROW * (rows - 1)
     lone = LONE * (registers.few and rows == 1 and taps > 1)
     return rate(sums, rows * columns + vectors, registers) + lone
 
@@ -206,7 +208,8 @@ def filter_tiles(sum_: Sum, lanes: int, registers: Vectors) -> list[Tile]:
         parts[LOADS] = tiles * taps * (step - sums / 2) + other * panels * again * strip / LINE
         parts[FETCHED] = other * tiles * taps * far
         parts[ENDS] = tiles * (stores + cuts * branch + (cuts - 1) * AGAIN * sums)
-        parts[PACKED] = other * packing * prod(a.count for a in sum_.axes)
+        visits = panels * sum_.taps * (sum_.filter_step == sum_.item) / max(1, sum_.images)
+        parts[PACKED] = other * (packing * prod(a.count for a in sum_.axes) + PACK_ROW * visits)
         found.append(Tile("filters", lanes * vectors, rows, columns, vectors, parts))
     return found
 

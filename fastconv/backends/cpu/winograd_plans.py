@@ -174,7 +174,7 @@ def work(task: Problem, m: int) -> int:
 # Cycles that one thread takes to transform a vector's tile of the input, of grad_output, of the output, and a vector's
 # filter either way, with its share of copies and of what comes from memory.
 INPUT, GRAD, OUTPUT, FILTER = 400.0, 260.0, 300.0, 200.0
-FLUSH = 1.3  # a product's time over that of its arithmetic
+FLUSH = 0.3  # of a product's arithmetic, what it takes besides
 FAR = 3.0  # cycles for a line of transformed filters that don't stay in the second cache, for each block of tiles
 
 
@@ -186,7 +186,9 @@ def cost(geometry: Convolution, which: str, m: int = M, kept: bool = False) -> f
     tiles = tiling.tiles * task.groups
     inner, outer = -(-task.channels // lanes), -(-task.filters // lanes)
     scale = (m + 2) ** 2 / 36
-    product = FLUSH * tiling.products(m) * task.groups * task.channels * outer / 2
+    # As the direct sums that it is compared with: of a single unit, all but multiply-adds takes half as many cycles.
+    other = 1.0 if which == "weight_grad" else machine.vectors().units / 2
+    product = (1 + other * FLUSH) * tiling.products(m) * task.groups * task.channels * outer / 2
     if which == "weight_grad":
         sizes = winograd_gradient.parts_and_blocks(geometry)
         inputs = tiles * (INPUT * inner * sizes.o_blocks + GRAD * outer * sizes.c_blocks)
@@ -195,7 +197,9 @@ def cost(geometry: Convolution, which: str, m: int = M, kept: bool = False) -> f
     filters = filter_sizes(task, m, task.channels)[1]
     if filters > machine.cache_bytes(2, 1 << 20) // 2 and tiles > TILES:
         transforms += FAR * filters / LINE * -(-tiles // MANY)
-    return transforms + product + (0.0 if kept else FILTER * scale * outer * task.channels * task.groups)
+    if not kept:
+        transforms += FILTER * scale * outer * task.channels * task.groups
+    return other * transforms + product
 
 
 DEEPEST = 2048  # channels whose sum by F(4 x 4) errs less than 1e-5 of the largest output: 7e-6; 1.3e-5 at 8192
