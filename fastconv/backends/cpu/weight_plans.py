@@ -19,7 +19,7 @@ from fastconv.backends.cpu.machine import LINE, PAGE, Vectors, cache_bytes, vect
 from fastconv.backends.cpu.native import code
 from fastconv.backends.cpu.pointwise_plans import sampled, sampling, single_taps
 from fastconv.backends.cpu.programs import Program
-from fastconv.backends.cpu.tile_choice import ALIGNED, rate
+from fastconv.backends.cpu.tile_choice import ALIGNED, LOAD, rate
 from fastconv.geometry import Convolution
 from fastconv.typing import Array
 
@@ -179,7 +179,7 @@ class Layout:
             if planes > 1 and filters + planes > STREAMS:
                 continue
             tiles = -(-self.taps * self.channels // taps) * -(-self.filters // filters)
-            step = max(rate(sums, filters + taps, registers), ALIGNED * filters + (0.5 + 0.5 * lines) * taps)
+            step = max(sums / 2 + LOAD * (filters + taps), 4.0, ALIGNED * filters + (0.5 + 0.5 * lines) * taps)
             step += (filters + planes) * (APART if planes > 1 else AGAIN * lines if filters > 1 else 0.0)
             far = tiles * sums * self.lanes * self.item > cache_bytes(2, 1 << 20) // 2
             ends = 20 / width + sums * (SUM_FAR if far else SUM) / block
