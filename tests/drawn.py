@@ -6,7 +6,6 @@ Blocks, and the work from which threads pay, are so small that little images hav
 """
 
 import contextlib
-from dataclasses import replace
 from math import prod
 from unittest import mock
 
@@ -15,7 +14,7 @@ from shapes import Case
 
 import fastconv as fc
 import fastconv.functional as F
-from fastconv.backends.cpu import algorithms, blocks, depthwise_plans, plans, tile_choice, weight_plans
+from fastconv.backends.cpu import algorithms, blocks, depthwise_plans, plans, tile_choice, weight_forms, weight_plans
 from fastconv.backends.cpu import convolution as cpu_convolution
 
 EXTENT = {1: 70, 2: 14, 3: 5}  # pixels beyond the filter's, at most
@@ -134,22 +133,20 @@ def few_tiles(seed):
         filters = [t for t in tile_choice.filter_tiles(sum_, lanes, registers) if tile_shape(t, lanes) in FILTER_TILES]
         return one_of([*pixels, *filters], (sum_.axes, sum_.filters, sum_.channels, sum_.groups, sum_.images))
 
-    def filter_forms(layout, registers):
-        found = all_filter_forms(layout, registers)
-        found = [f for f in found if (f.starts, f.columns, f.vectors) in FILTER_FORMS]
-        found += [f for f in all_pixel_forms(layout, registers) if (f.filters, f.starts) in PIXEL_FORMS]
-        return [replace(one_of(found, (layout.axes, layout.groups, layout.channels, layout.filters)), cycles=0.0)]
+    def best_form(forms):
+        found = [f for f in forms.with_filters() if (f.starts, f.columns, f.vectors) in FILTER_FORMS]
+        found += [f for f in forms.with_pixels() if (f.filters, f.starts) in PIXEL_FORMS]
+        return [one_of(found, (forms.axes, forms.channels, forms.filters))]
 
     def cache_bytes(level, default):
         return 1 << (11 + level)
 
-    all_filter_forms, all_pixel_forms = weight_plans.Layout.filter_forms, weight_plans.Layout.pixel_forms
+    cached = blocks, tile_choice, weight_forms, weight_plans
     changes = [
         mock.patch.object(plans, "best_tile", best_tile),
-        mock.patch.object(weight_plans.Layout, "filter_forms", filter_forms),
-        mock.patch.object(weight_plans.Layout, "pixel_forms", return_value=[]),
+        mock.patch.object(weight_forms.Forms, "best", best_form),
         *(mock.patch.object(module, "SMALL", -1.0) for module in (blocks, weight_plans, depthwise_plans)),
-        *(mock.patch.object(module, "cache_bytes", cache_bytes) for module in (blocks, tile_choice, weight_plans)),
+        *(mock.patch.object(module, "cache_bytes", cache_bytes) for module in cached),
         mock.patch.object(blocks, "GRAIN", 1.0),
     ]
     forget()

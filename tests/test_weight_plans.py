@@ -24,7 +24,7 @@ def caches(monkeypatch):
 
 def layout(name, threads):
     shape, weight, stride, padding = LAYERS[name]
-    return weight_plans.Layout(convolution(shape, weight, stride, padding, 1, 1), 4, vectors(), threads)
+    return weight_plans.laid_out(convolution(shape, weight, stride, padding, 1, 1), 4, threads)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -76,6 +76,11 @@ class Axis:
         last = (self.count - 1) * self.step + self.shifts[-1]
         return self.shifts[0] >= 0 and last < self.source and len(self.residues) == 1
 
+    def seen(self, shift: int) -> tuple[int, int]:
+        """From which output pixel of a phase to which one a tap meets no padding."""
+        begin = min(self.count, max(0, -(shift // self.step)))
+        return begin, max(begin, min(self.count, (self.source - 1 - shift) // self.step + 1))
+
     def unseen(self, pixels: int) -> float:
         """The part of all taps that meet padding in all pixels of a tile, which has so many; the mean over tiles."""
         shifts = [shift for phase in self.phases for _, shift in phase]

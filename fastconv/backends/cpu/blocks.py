@@ -124,7 +124,7 @@ class Blocks:
         size = self.strip(rows, columns).channel * self.sum.channels
         copy = 0.0 if self.in_place else COPY * size / item * (1 + (size > cache_bytes(2, 1 << 20) * 3 // 8))
         again = FARTHER * size / LINE * -(-self.panels // share) * (size > cache_bytes(2, 1 << 20))
-        other = machine.vectors().units / 2
+        other = machine.vectors().beside
         total = cycles + other * (rounds * (again + TASK) + fills * copy)
         weights = self.sum.groups * self.sum.weights / item
         if repeats * down * across == 1:  # each panel is packed by the task that wants it

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import threads
-from fastconv.backends.cpu import finite, fourier, outputs, plain, winograd, workspace
+from fastconv.backends.cpu import finite, fourier, outputs, plain, weight_plans, winograd, workspace
 from fastconv.backends.cpu.algorithms import choose, direct_plan
 from fastconv.backends.cpu.channel_sums import channel_sums
 from fastconv.backends.cpu.linear import linear, linear_input_grad, linear_weight_grad
@@ -105,11 +105,9 @@ def convolution_weight_grad(
         return grad_weight
     if name == "winograd" and winograd.weight_grad(x, grad_output, grad_weight, geometry, count):
         return grad_weight
-    space = workspace.take(plan.workspace)
-    try:
-        plan.program.on(plan.threads, x, grad_output, None, grad_weight, space)
-    finally:
-        workspace.give(space)
+    if not run(plan, x, grad_output, None, grad_weight):
+        all_products = weight_plans.planned(geometry, x.itemsize, count, leaves_out=False)
+        run(all_products, x, grad_output, None, grad_weight)
     return grad_weight
 
 
@@ -154,15 +152,15 @@ def route(geometry: Convolution, which: str, item: int, count: int, algorithm: s
     return choose(geometry, which, item, count, algorithm), direct_plan(geometry, which, item, count)
 
 
-def run(plan: Any, x: Array, weight: Array, bias: Array, y: Array) -> bool:
-    """Carry out a plan; False if it must not be used for these weights."""
+def run(plan: Any, *arrays: Array | None) -> bool:
+    """Carry out a plan; False if it must not be used for these arrays."""
     space = workspace.take(plan.workspace)
     try:
-        if not plan.finite_weights:
-            plan.program.on(plan.threads, x, weight, bias, y, space)
+        if not plan.finite_only:
+            plan.program.on(plan.threads, *arrays, space)
             return True
         space[:8] = 0
-        plan.program.on(plan.threads, x, weight, bias, y, space, space)
+        plan.program.on(plan.threads, *arrays, space, space)
         return space[:8].tobytes() == FINE  # a tenth of the time that `any` takes
     finally:
         workspace.give(space)

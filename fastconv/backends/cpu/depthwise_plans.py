@@ -41,7 +41,7 @@ class Plan:
     tasks: int
     workspace: int
     threads: int
-    finite_weights: bool  # whether it must not be used for others; the workspace begins with what was found
+    finite_only: bool  # whether it must not be used for others; the workspace begins with what was found
     no_bias: Array
     program: Program
     kept: tuple[Array, ...]

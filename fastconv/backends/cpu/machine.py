@@ -41,6 +41,11 @@ class Vectors:
         return 1 if self.bits == 512 and processor() in HALVES else 2
 
     @property
+    def beside(self) -> float:
+        """What weighs all but multiply-adds, where those count as two a cycle: with one they take twice as long."""
+        return self.units / 2
+
+    @property
     def masks(self) -> bool:
         """Whether masks have registers of their own."""
         return self.bits == 512

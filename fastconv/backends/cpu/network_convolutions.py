@@ -14,6 +14,7 @@ from fastconv.backends.cpu import (
     pointwise_plans,
     pooled_input_gradient,
     pooled_weight_gradient,
+    weight_plans,
     winograd_gradient,
     winograd_plans,
 )
@@ -56,7 +57,7 @@ def convolve(
         low.table.when(flag)
     space = low.space(plan.workspace)
     arrays = x, weight, plan.no_bias if bias is None else bias, result, space
-    if plan.finite_weights:
+    if plan.finite_only:
         low.weights_must_be_finite(weight)
         arrays = (*arrays, space)
     low.table.program(title, plan.program, *arrays, threads=plan.threads, images=by_image(plan, geometry), flops=flops)
@@ -75,15 +76,21 @@ def by_image(plan: Any, geometry: Convolution) -> int:
 def convolve_weight_grad(low: Lowering, geometry: Convolution, x: Array, grad: Array, result: Array) -> None:
     """The steps of the gradient with respect to the weight."""
     name, plan = route(geometry, "weight_grad", low.item, low.threads, "auto")
-    title, flops = "convolution weight_grad", geometry.flops
-    if name == "winograd":
-        flag = np.zeros(8, np.int64)
+    title, flops, flag = "convolution weight_grad", geometry.flops, np.zeros(8, np.int64)
+    if name == "winograd" or plan.finite_only:
         low.table.clear(flag)
+    if name == "winograd":
         chosen = winograd_gradient.plan(geometry)
         space = low.space(chosen.workspace(low.threads), shared=True)
         arrays = x, grad, result, space, flag
         low.table.program(f"{title}, winograd", chosen.program, *arrays, threads=low.threads, flops=flops)
         low.table.when(flag)
+    elif plan.finite_only:
+        space = low.space(plan.workspace, shared=True)
+        low.table.program(title, plan.program, x, grad, None, result, space, flag, threads=plan.threads, flops=flops)
+        low.table.when(flag)
+    if plan.finite_only:
+        plan = weight_plans.planned(geometry, low.item, low.threads, leaves_out=False)
     space = low.space(plan.workspace, shared=True)
     low.table.program(title, plan.program, x, grad, None, result, space, threads=plan.threads, flops=flops)
     low.table.when(None)

@@ -35,7 +35,7 @@ class Plan:
     workspace: int
     threads: int
     in_place: bool
-    finite_weights: bool  # whether it must not be used for others; the workspace begins with what was found
+    finite_only: bool  # whether it must not be used for others; the workspace begins with what was found
     neighbours: int  # images of a task, or groups where there are several
     looks_ahead: bool  # whether tiles fetch the next task's source, or the next tile's
     copied: int  # numbers that all tasks copy into their strips
@@ -217,7 +217,7 @@ class Layout(Blocks):
             workspace=values[s.SHARED] + values[s.PER_THREAD] * self.threads,
             threads=self.threads,
             in_place=self.in_place,
-            finite_weights=careful,
+            finite_only=careful,
             neighbours=self.run,
             looks_ahead=self.looks_ahead or self.fetches,
             copied=0 if self.in_place else self.tasks * self.run * strip.channel * sum_.channels // item,

@@ -53,7 +53,7 @@ class Plan:
     no_bias: Array
     program: Program
     by_images: bool  # whether all steps but the last need weights alone, and that one goes image by image
-    finite_weights: bool = False  # there is no padding that weights must not meet
+    finite_only: bool = False  # there is no padding that weights must not meet
 
 
 def suits(sum_: Sum, registers: Vectors, way: str) -> bool:

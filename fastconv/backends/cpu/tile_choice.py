@@ -150,7 +150,7 @@ def shared_parts(sum_: Sum, lanes: int, taps: float, sums: float) -> dict[str, f
 def pixel_tiles(sum_: Sum, lanes: int, registers: Vectors) -> list[Tile]:
     """Tiles with pixels in the lanes."""
     _, height, width = sum_.axes
-    wanted, few, other = -(-width.count // lanes), registers.few, registers.units / 2
+    wanted, few, other = -(-width.count // lanes), registers.few, registers.beside
     far = sum_.channels * prod(a.source for a in sum_.axes) * sum_.item > cache_bytes(2, 1 << 20)
     turned = 0.0
     if sum_.filter_step == sum_.item:  # a weight's neighbours belong to other tiles
@@ -184,7 +184,7 @@ def filter_tiles(sum_: Sum, lanes: int, registers: Vectors) -> list[Tile]:
     """Tiles with filters in the lanes."""
     _, height, width = sum_.axes
     pixels = sum_.images * prod(a.count * len(a.phases) for a in sum_.axes)
-    found, other = [], registers.units / 2
+    found, other = [], registers.beside
     branch = BRANCH if registers.units > 1 else BRANCH_SINGLE
     strip, near = sum_.channels * prod(a.whole for a in sum_.axes) * sum_.item, cache_bytes(2, 1 << 20)
     again = (strip > near * 3 // 4) * (FAR if strip <= near else FARTHER) * (strip < sum_.weights)  # by each panel

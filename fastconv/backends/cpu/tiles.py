@@ -98,6 +98,7 @@ def taps_tile(
     table: Value,
     row_pitch: Value,
     grads: Value,
+    grad_pitch: Value,
     rows: Value,
     pixels: Value,
     valid: Value,
@@ -107,20 +108,20 @@ def taps_tile(
     coming_last: Value,
     coming_step: Value,
 ) -> None:
-    """sums[a, b, :] += sum over i, q of x[table[a] + i * row_pitch + q + b] * grads[i, q, :].
+    """sums[t[a, 1]][b, :] += sum over i, q of x[t[a, 0] + i * row_pitch + q + b] * grads[i, q, :].
 
-    `grads` is (rows, pixels, vectors, lanes), `sums` (starts, columns, vectors, lanes). Of the starts only `valid` are
-    there; the others repeat the last one, and their sums mean nothing. Those that are `fresh` begin at 0. Where it
+    `t` is the table. Rows of `grads` are (pixels, vectors, lanes), `grad_pitch` bytes apart; a start's sums are
+    (columns, vectors, lanes). Of the starts only `valid` are there. Sums that are `fresh` begin at 0. Where it
     `looks_ahead` each pixel fetches a line, from `coming` to `coming_last`.
     """
     width = e.lanes * e.item
     limit = e.b.sub(valid, e.long(1))
-    bases = [e.at(x, e.word(table, e.least(a, limit))) for a in range(starts)]
-    count = starts * columns * vectors
+    entries = [e.at(table, (16, e.least(a, limit))) for a in range(starts)]
+    bases = [e.at(x, e.word(entry, e.long(0))) for entry in entries]
+    count = columns * vectors
 
     def row(i: Value, carried: list[Value]) -> list[Value]:
-        grad, line, *totals = carried
-        shift = e.b.mul(i, row_pitch)
+        shift, grad = e.b.mul(i, row_pitch), e.at(grads, (i, grad_pitch))
         lines = [e.at(base, shift) for base in bases]
 
         def pixel(q: Value, inner: list[Value]) -> list[Value]:
@@ -137,13 +138,16 @@ def taps_tile(
                         following.append(e.fma(number, found[v], totals[len(following)]))
             return [e.at(grad, vectors * width), line, *following]
 
-        return e.loop(pixels, [grad, line, *totals], pixel)
+        return e.loop(pixels, [grad, *carried], pixel)[1:]
 
-    _, _, *totals = e.loop(rows, [grads, coming, *[e.zero] * count], row)
+    _, *totals = e.loop(rows, [coming, *[e.zero] * (starts * count)], row)
     begins = e.b.icmp_signed("!=", fresh, e.long(0))
-    for place, total in enumerate(totals):
-        before = e.b.select(begins, e.zero, e.load(sums, place * width))
-        e.store(e.b.fadd(before, total), sums, place * width)
+    for a, entry in enumerate(entries):
+        with e.b.if_then(e.b.icmp_signed("<", e.long(a), valid)):
+            target = e.at(sums, e.word(entry, e.long(1)))
+            for place, total in enumerate(totals[a * count : (a + 1) * count]):
+                before = e.b.select(begins, e.zero, e.load(target, place * width))
+                e.store(e.b.fadd(before, total), target, place * width)
 
 
 @instruction(4)

@@ -132,10 +132,15 @@ def grad_loop(lanes: int) -> Any:
     return transform_grads
 
 
+def rows_of(lanes: int, registers: int) -> int:
+    """Channels of a tile of products."""
+    return 8 if registers > 16 and lanes > 4 else 4
+
+
 @functools.cache
 def sum_loop(lanes: int, registers: int) -> Any:
     """A loop that adds products of tiles."""
-    size, rows = FLOAT * lanes, 8 if registers > 16 and lanes > 4 else 4
+    size, rows = FLOAT * lanes, rows_of(lanes, registers)
 
     @loop
     def add_products(plan, first, end, channels, vectors, v, g, d, add):  # type: ignore[no-untyped-def]

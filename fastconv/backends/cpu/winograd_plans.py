@@ -180,26 +180,27 @@ FAR = 3.0  # cycles for a line of transformed filters that don't stay in the sec
 
 def cost(geometry: Convolution, which: str, m: int = M, kept: bool = False) -> float:
     """Cycles that one thread takes: for "forward", "input_grad" or "weight_grad"; `kept` filters cost nothing."""
-    lanes = machine.vectors().lanes(FLOAT)
+    vectors = machine.vectors()
+    lanes, other = vectors.lanes(FLOAT), vectors.beside
     task = problem(geometry, which == "input_grad")
     tiling = task.cover(m)
     tiles = tiling.tiles * task.groups
     inner, outer = -(-task.channels // lanes), -(-task.filters // lanes)
     scale = (m + 2) ** 2 / 36
-    # As the direct sums that it is compared with: of a single unit, all but multiply-adds takes half as many cycles.
-    other = 1.0 if which == "weight_grad" else machine.vectors().units / 2
-    product = (1 + other * FLUSH) * tiling.products(m) * task.groups * task.channels * outer / 2
+    product = (1 + other * FLUSH) * tiling.products(m) * task.groups * outer / 2  # for each channel
     if which == "weight_grad":
+        rows = winograd_gradient.rows_of(lanes, vectors.registers)
         sizes = winograd_gradient.parts_and_blocks(geometry)
         inputs = tiles * (INPUT * inner * sizes.o_blocks + GRAD * outer * sizes.c_blocks)
-        return inputs + product + FILTER * outer * task.channels * task.groups * sizes.parts
+        outputs = FILTER * outer * task.channels * task.groups * sizes.parts
+        return other * (inputs + outputs) + product * up(task.channels, rows)
     transforms = tiles * scale * (INPUT * inner + OUTPUT * outer)
     filters = filter_sizes(task, m, task.channels)[1]
     if filters > machine.cache_bytes(2, 1 << 20) // 2 and tiles > TILES:
         transforms += FAR * filters / LINE * -(-tiles // MANY)
     if not kept:
         transforms += FILTER * scale * outer * task.channels * task.groups
-    return other * transforms + product
+    return other * transforms + product * task.channels
 
 
 DEEPEST = 2048  # channels whose sum by F(4 x 4) errs less than 1e-5 of the largest output: 7e-6; 1.3e-5 at 8192
