@@ -36,11 +36,11 @@ BLOCKS, CHUNKS, PARTS, KINDS, PANEL_SUMS, CHUNK_SUMS, TAPS, GRADS, ALL_CHANNELS 
 TABLE = s.PLACES + 9
 # Where there is one chunk: the body that ends its sums, which each task does while they are in its cache; then they are
 # in its thread's part of the workspace, at this place.
-END_CODE, OWN_SUMS = s.PLACES + 10, s.PLACES + 14
+END_CODE, OWN_SUMS = s.PLACES + 10, s.PLACES + 11
 # Where x's pixels are met in place, and were sampled before: where in the workspace they are.
-SAMPLES = s.PLACES + 11
+SAMPLES = s.PLACES + 12
 # The most starts that a kind of taps has of a channel, and whether gradients are flagged that are not finite.
-STARTS, CHECKED = s.PLACES + 12, s.PLACES + 13
+STARTS, CHECKED = s.PLACES + 13, s.PLACES + 14
 # Channels that a part has a multiple of, so that its tiles are whole; but the last one.
 UNIT = s.PLACES + 15
 PLACES = s.PLACES + 16
@@ -227,7 +227,7 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int,
 
 
 @cache
-def filters_end(item: int, lanes: int, starts: int, columns: int, vectors: int) -> Any:
+def filters_end(item: int, lanes: int, vectors: int) -> Any:
     """grad_weight[o, k] = the sum over chunks of their sums[k, o]."""
     width = vectors * lanes * item
 
@@ -239,8 +239,7 @@ def filters_end(item: int, lanes: int, starts: int, columns: int, vectors: int) 
             part, rest = task % word(plan, PARTS), task // word(plan, PARTS)
             panel, group = rest % panels, rest // panels
             c0, c1 = channels_of(plan, part)
-            sums = sums_of(arrays) + rest * word(plan, PANEL_SUMS)
-            sums += c0 * word(plan, TAPS) * width
+            sums = sums_of(arrays) + rest * word(plan, PANEL_SUMS) + c0 * taps * width
             count = (c1 - c0) * taps
             for chunk in range(1, word(plan, CHUNKS)):
                 add_vectors(item, lanes, sums + chunk * word(plan, CHUNK_SUMS), count * vectors, sums)
@@ -252,8 +251,8 @@ def filters_end(item: int, lanes: int, starts: int, columns: int, vectors: int) 
                 while there > 0 and k < count:
                     there, ahead = min(lanes, there), place + (k + NEXT * lanes) * item
                     will_store(item, lanes, ahead, whole * item, there)
-                    sums_k = sums + k * width + v * lanes * item
-                    turn_block(item, lanes, sums_k, width, rows, there, place + k * item, whole * item, rows)
+                    source = sums + k * width + v * lanes * item
+                    turn_block(item, lanes, source, width, rows, there, place + k * item, whole * item, rows)
                     k, rows = k + rows, min(lanes, count - k - rows)
 
     return end_of_sums

@@ -328,8 +328,8 @@ class Layout:
         if form.kind == "pixels":
             shape = item, lanes, form.filters, form.starts
             return weight_gradient.pixels_sums(*shape), weight_gradient.pixels_end(*shape)
-        tile = item, lanes, form.starts, form.columns, form.vectors
-        return weight_gradient.filters_sums(*tile, int(self.looks_ahead)), weight_gradient.filters_end(*tile)
+        tile = item, lanes, form.starts, form.columns, form.vectors, int(self.looks_ahead)
+        return weight_gradient.filters_sums(*tile), weight_gradient.filters_end(item, lanes, form.vectors)
 
 
 def counts(most: int) -> list[int]:
