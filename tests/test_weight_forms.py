@@ -23,6 +23,7 @@ LAYERS = {
     "blocks of rows and columns": ((1, 20, 9, 700), (24, 20, 3, 3), 1, 1, 1),
     "no padding": ((2, 20, 9, 9), (24, 20, 3, 3), 1, 0, 1),
 }
+TILES = [(3, 1, 2), (2, 3, 1)]  # starts, columns and vectors: of single taps, and of three that are neighbours
 
 
 def layer(name):
@@ -61,11 +62,6 @@ def test_a_unit_of_channels_fills_whole_tiles(starts, each, channels):
     assert unit(form, [kind]) == channels
 
 
-def shapes():
-    """Tiles, at every width of the vectors: of single taps, and of three that are neighbours."""
-    return [(3, 1, 2), (2, 3, 1)]
-
-
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_all_ways_to_tell_taps_apart_find_the_same_sums(name, dtype):
@@ -74,7 +70,7 @@ def test_all_ways_to_tell_taps_apart_find_the_same_sums(name, dtype):
     wanted = reference.convolution_weight_grad(x.astype(np.float64), grad.astype(np.float64), geometry)
     bound, seen = (4e-6 if dtype == "f4" else 1e-14) * np.abs(wanted).max(), set()
     for form in forms(geometry, x.itemsize).with_filters():
-        if (form.starts, form.columns, form.vectors) not in shapes():
+        if (form.starts, form.columns, form.vectors) not in TILES:
             continue
         for leaves_out in (True, False):
             layout = weight_plans.Layout(geometry, x.itemsize, vectors(), 2, form, leaves_out=leaves_out)

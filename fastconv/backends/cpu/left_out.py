@@ -28,8 +28,8 @@ def kinds(sum_: Sum, tile: Tile) -> int:
 
 def kinds_of(wide: Axis, phase: Sequence[tuple[int, int]]) -> Array:
     """The kind of each tap of a phase along the rows."""
-    shifts = np.array([shift for _, shift in phase], np.int64)
-    return 1 - (shifts < 0) + ((wide.count - 1) * wide.step + shifts >= wide.source)
+    seen = (wide.seen(shift) for _, shift in phase)
+    return np.array([1 - (begin > 0) + (end < wide.count) for begin, end in seen], np.int64)
 
 
 def ranges(high: Axis, rows: int, shifts: Array, kinds: Array, count: int) -> Array:

@@ -76,18 +76,18 @@ def by_image(plan: Any, geometry: Convolution) -> int:
 def convolve_weight_grad(low: Lowering, geometry: Convolution, x: Array, grad: Array, result: Array) -> None:
     """The steps of the gradient with respect to the weight."""
     name, plan = route(geometry, "weight_grad", low.item, low.threads, "auto")
-    title, flops, flag = "convolution weight_grad", geometry.flops, np.zeros(8, np.int64)
+    title, flops = "convolution weight_grad", geometry.flops
     if name == "winograd" or plan.finite_only:
+        flag = np.zeros(8, np.int64)
         low.table.clear(flag)
-    if name == "winograd":
-        chosen = winograd_gradient.plan(geometry)
-        space = low.space(chosen.workspace(low.threads), shared=True)
-        arrays = x, grad, result, space, flag
-        low.table.program(f"{title}, winograd", chosen.program, *arrays, threads=low.threads, flops=flops)
-        low.table.when(flag)
-    elif plan.finite_only:
-        space = low.space(plan.workspace, shared=True)
-        low.table.program(title, plan.program, x, grad, None, result, space, flag, threads=plan.threads, flops=flops)
+        if name == "winograd":
+            chosen = winograd_gradient.plan(geometry)
+            space = low.space(chosen.workspace(low.threads), shared=True)
+            arrays: tuple[Array | None, ...] = (x, grad, result, space, flag)
+            low.table.program(f"{title}, winograd", chosen.program, *arrays, threads=low.threads, flops=flops)
+        else:
+            arrays = x, grad, None, result, low.space(plan.workspace, shared=True), flag
+            low.table.program(title, plan.program, *arrays, threads=plan.threads, flops=flops)
         low.table.when(flag)
     if plan.finite_only:
         plan = weight_plans.planned(geometry, low.item, low.threads, leaves_out=False)

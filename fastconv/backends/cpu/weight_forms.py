@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -63,7 +64,9 @@ def kinds(axes: Sequence[Axis], apart: int) -> list[Kind]:
 
 
 def unit(form: Form, kinds_: Sequence[Kind]) -> int:
-    """How many channels fill whole tiles."""
+    """How many channels fill whole tiles; with pixels in the lanes, where there is one part, it does not matter."""
+    if form.kind == "pixels":
+        return 1
     return form.starts // gcd(form.starts, *(len(kind.taps) // form.columns for kind in kinds_))
 
 
@@ -107,7 +110,9 @@ class Forms:
 
     def with_filters(self) -> list[Form]:
         """Tiles with filters in the lanes."""
-        found, all_kinds = [], {tuple(kinds(self.axes, apart)): apart for apart in (3, 2, 0)}
+        all_kinds = {tuple(kinds(self.axes, apart)): apart for apart in (3, 2, 0)}  # of equal ones the least
+        sizes = {apart: Counter((len(kind.taps), kind.count) for kind in some) for some, apart in all_kinds.items()}
+        found = []
         pixels = max(1, prod(a.count for a in self.axes))
         for columns, count, vectors in product({1, self.across()}, (1, 2, 3, 4, 6, 8), (1, 2, 3, 4)):
             sums = count * columns * vectors
@@ -117,13 +122,13 @@ class Forms:
                 continue
             panels = -(-self.filters // (vectors * self.lanes))
             step, ends = self.taps_rate(count, columns, vectors)
-            for some, apart in all_kinds.items():
+            for apart, some in sizes.items():
                 if columns > 1 and apart == len(self.axes):
                     continue
                 cycles = self.registers.beside * (TURN + CHECK * (apart > 0)) * vectors
-                for kind in some:
-                    tiles = -(-self.channels * len(kind.taps) // columns // count)
-                    cycles += tiles * (kind.count * step + ends) / pixels
+                for (taps, seen), times in some.items():
+                    tiles = times * -(-self.channels * taps // columns // count)
+                    cycles += tiles * (seen * step + ends) / pixels
                 found.append(Form("filters", count, columns, vectors, 1, apart, panels * cycles))
         return found
 

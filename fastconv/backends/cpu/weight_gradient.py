@@ -146,29 +146,19 @@ def job_of(plan, arrays, thread):  # type: ignore[no-untyped-def]
     return job
 
 
-@cache
-def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int, looks_ahead: int = 0) -> Any:
-    """Sums with filters in the lanes: sums[start, column, filter]; they may fetch the next block's source."""
-    width, (turn_all, _) = vectors * lanes * item, turning(item, lanes)
+@njit
+def window(job, kind, rows, wide):  # type: ignore[no-untyped-def]
+    """From which row and column of a block to which one a kind of taps is summed."""
+    depth, row, column = word(job, s.DEPTH), word(job, s.ROW), word(job, s.COLUMN)
+    top, bottom = max(0, word(kind, KIND_ROWS) - row), min(rows, word(kind, KIND_ROWS + 1) - row)
+    left, right = max(0, word(kind, KIND_COLUMNS) - column), min(wide, word(kind, KIND_COLUMNS + 1) - column)
+    deep = word(kind, KIND_DEPTHS) <= depth and depth < word(kind, KIND_DEPTHS + 1)
+    return top, bottom if deep else top, left, max(left, right)
 
-    @njit
-    def turn(plan, grads, valid, rows, columns_, target):  # type: ignore[no-untyped-def]
-        """The gradient of a block of pixels, filters in the lanes."""
-        lines, each = (1, rows * columns_) if columns_ == word(plan, s.COLUMNS) else (rows, columns_)
-        for i in range(lines):
-            for v in range(vectors):
-                source = grads + i * word(plan, s.COLUMNS) * item + v * lanes * word(plan, s.FILTER_BYTES)
-                place, count = target + i * each * width + v * lanes * item, max(0, min(lanes, valid - v * lanes))
-                turn_all(source, word(plan, s.FILTER_BYTES), count, each, place, width)
 
-    @njit
-    def window(job, kind, rows, wide):  # type: ignore[no-untyped-def]
-        """From which row and column of a block to which one a kind of taps is summed."""
-        depth, row, column = word(job, s.DEPTH), word(job, s.ROW), word(job, s.COLUMN)
-        top, bottom = max(0, word(kind, KIND_ROWS) - row), min(rows, word(kind, KIND_ROWS + 1) - row)
-        left, right = max(0, word(kind, KIND_COLUMNS) - column), min(wide, word(kind, KIND_COLUMNS + 1) - column)
-        deep = word(kind, KIND_DEPTHS) <= depth and depth < word(kind, KIND_DEPTHS + 1)
-        return top, bottom if deep else top, left, max(left, right)
+def add_block_for(item: int, lanes: int, starts: int, columns: int, vectors: int, looks_ahead: int) -> Any:
+    """`add_block` for tiles of so many starts, columns and vectors."""
+    width = vectors * lanes * item
 
     @njit
     def add_block(plan, job, strip, turned, target, channels, rows, wide, fresh):  # type: ignore[no-untyped-def]
@@ -187,6 +177,25 @@ def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int,
                     grads, wide * width, bottom - top, right - left, valid, target, fresh, coming[0], coming[1],
                     coming[2],
                 )  # fmt: skip
+
+    return add_block
+
+
+@cache
+def filters_sums(item: int, lanes: int, starts: int, columns: int, vectors: int, looks_ahead: int = 0) -> Any:
+    """Sums with filters in the lanes: sums[start, column, filter]; they may fetch the next block's source."""
+    width, (turn_all, _) = vectors * lanes * item, turning(item, lanes)
+    add_block = add_block_for(item, lanes, starts, columns, vectors, looks_ahead)
+
+    @njit
+    def turn(plan, grads, valid, rows, columns_, target):  # type: ignore[no-untyped-def]
+        """The gradient of a block of pixels, filters in the lanes."""
+        lines, each = (1, rows * columns_) if columns_ == word(plan, s.COLUMNS) else (rows, columns_)
+        for i in range(lines):
+            for v in range(vectors):
+                source = grads + i * word(plan, s.COLUMNS) * item + v * lanes * word(plan, s.FILTER_BYTES)
+                place, count = target + i * each * width + v * lanes * item, max(0, min(lanes, valid - v * lanes))
+                turn_all(source, word(plan, s.FILTER_BYTES), count, each, place, width)
 
     @body
     def sums(plan, arrays, first, end, thread):  # type: ignore[no-untyped-def]
